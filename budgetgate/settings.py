@@ -27,7 +27,7 @@ def _positive(name: str, default: int, *, maximum: int) -> int:
 
 
 def _choice(name: str, default: str, *, allowed: tuple[str, ...]) -> str:
-    text = env.str(name, default)
+    text: str = env.str(name, default)
     if text not in allowed:
         raise ImproperlyConfigured(f"{name} is {text!r}; allowed is one of {', '.join(allowed)}")
     return text
