@@ -10,8 +10,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -27,7 +30,7 @@ def _positive(name: str, default: int, *, maximum: int) -> int:
 
 
 def _choice(name: str, default: str, *, allowed: tuple[str, ...]) -> str:
-    text = env.str(name, default)
+    text: str = env.str(name, default)
     if text not in allowed:
         raise ImproperlyConfigured(f"{name} is {text!r}; allowed is one of {', '.join(allowed)}")
     return text
@@ -57,6 +60,7 @@ WORKERS = _positive("BUDGETGATE_WORKERS", 1, maximum=256)
 MASTER_KEY = env.str("BUDGETGATE_MASTER_KEY", "") or _local("BUDGETGATE_MASTER_KEY")
 TIME_ZONE_OF_WINDOWS = env.str("BUDGETGATE_TIME_ZONE", "UTC")
 BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximum=1024**3)
+SPEND_READER = "ledger.spends.read_spends"
 STORE_DOWN = _choice("BUDGETGATE_STORE_DOWN", "closed", allowed=("closed", "open"))
 UNPRICED = _choice("BUDGETGATE_UNPRICED", "refuse", allowed=("refuse", "allow"))
 OUTPUT_TOKENS_DEFAULT = _positive("BUDGETGATE_OUTPUT_TOKENS_DEFAULT", 4096, maximum=10_000_000)
