@@ -1,4 +1,4 @@
-"""The demo model against OpenAI's wire format, field by field; the SDK's own view is in tests/test_provider.py."""
+"""The demo model against OpenAI's wire format, field by field, read with the SDK's own models."""
 
 import json
 import time
