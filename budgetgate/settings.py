@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -77,6 +80,7 @@ ADMIN_PASSWORD = env.str("BUDGETGATE_ADMIN_PASSWORD", "") or _local("BUDGETGATE_
 ADMIN_PASSWORD_IS_GIVEN = bool(env.str("BUDGETGATE_ADMIN_PASSWORD", ""))
 TIME_ZONE_OF_WINDOWS = env.str("BUDGETGATE_TIME_ZONE", "UTC")
 BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximum=1024**3)
+SPEND_READER = "ledger.spends.read_spends"
 STORE_DOWN = _choice("BUDGETGATE_STORE_DOWN", "closed", allowed=("closed", "open"))
 UNPRICED = _choice("BUDGETGATE_UNPRICED", "refuse", allowed=("refuse", "allow"))
 OUTPUT_TOKENS_DEFAULT = _positive("BUDGETGATE_OUTPUT_TOKENS_DEFAULT", 4096, maximum=10_000_000)

@@ -1,0 +1,79 @@
+"""The counter store for the gateway's event loop: each operation is one script call."""
+
+from collections.abc import Sequence
+from typing import cast
+
+from budgets.gate.protocol import (
+    SCRIPTS,
+    Command,
+    Names,
+    admission_of,
+    admit_command,
+    extend_command,
+    forget_command,
+    seed_command,
+    settle_command,
+)
+from budgets.gate.wire import StoreError, Wire
+from budgets.rules.admission import Admission, Claim, Posting
+
+
+class AsyncGate:
+    """Admits and settles calls. Raises StoreDown where the store cannot be reached."""
+
+    def __init__(self, wire: Wire, names: Names) -> None:
+        self.names = names
+        self._wire = wire
+
+    async def admit(self, root: str, *, call_id: str, record: bytes, claims: Sequence[Claim], now_ms: int) -> Admission:
+        """Holds the claims in all windows, or touches none (see admit.lua)."""
+        command = admit_command(self.names, root, call_id=call_id, record=record, claims=claims, now_ms=now_ms)
+        return admission_of(cast(list[int], await self._run(command)))
+
+    async def settle(
+        self, root: str, *, call_id: str, postings: Sequence[Posting], birth_ms: int, transaction: int, now_ms: int
+    ) -> bool:
+        """Replaces the hold by the cost; says whether this settlement did (False: it was done before)."""
+        command = settle_command(
+            self.names,
+            root,
+            call_id=call_id,
+            postings=postings,
+            birth_ms=birth_ms,
+            transaction=transaction,
+            now_ms=now_ms,
+        )
+        reply = cast(list[int], await self._run(command))
+        return reply[0] != 0
+
+    async def extend(self, root: str, *, call_ids: Sequence[str], now_ms: int) -> None:
+        """Keeps the holds of running calls alive."""
+        await self._run(extend_command(self.names, root, call_ids=call_ids, now_ms=now_ms))
+
+    async def forget(self, claim: Claim) -> None:
+        """Makes the claim's window unknown if it was counted for an older limit; before the ledger is read."""
+        await self._run(forget_command(claim.counter, since_ms=claim.since_ms))
+
+    async def seed(self, claim: Claim, *, spent: int, snapshot: str) -> None:
+        """Makes the claim's window known from the ledger's sum."""
+        await self._run(seed_command(claim, spent=spent, snapshot=snapshot))
+
+    async def note_root(self, root: str, *, now_ms: int) -> None:
+        """Remembers that the root has open holds, for the tasks."""
+        await self._wire.execute("ZADD", self.names.roots, "GT", now_ms, root)
+
+    async def spill(self, payload: bytes) -> None:
+        """Appends an entry that the database could not take to the stream that a task drains."""
+        await self._wire.execute("XADD", self.names.spill, "*", "entry", payload)
+
+    async def ping(self) -> None:
+        """Raises StoreDown where the store does not answer."""
+        await self._wire.execute("PING")
+
+    async def _run(self, command: Command) -> object:
+        try:
+            return await self._wire.execute(*command)
+        except StoreError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return await self._wire.execute("EVAL", SCRIPTS[cast(str, command[1])].source, *command[2:])

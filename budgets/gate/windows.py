@@ -1,0 +1,73 @@
+"""The windows of a scope at an instant, with the counters that count them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from budgets.gate.protocol import Names, counter_expires_ms
+from budgets.rules.admission import Claim
+from budgets.rules.limits import Enforcement, Limit, LimitUnit
+from budgets.rules.scopes import Scope, ScopeLimits
+from budgets.rules.settlement import HeldWindow
+from budgets.rules.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """What a call counts in each unit: its estimate while it runs."""
+
+    usd: int
+    tokens: int
+
+    def of(self, unit: LimitUnit) -> int:
+        if unit is LimitUnit.USD:
+            return self.usd
+        return self.tokens if unit is LimitUnit.TOKENS else 1
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveWindow:
+    """The window of one limit that is open now."""
+
+    scope: Scope
+    limit: Limit
+    since_ms: int
+    window: Window
+    counter: str
+    expires_ms: int
+
+    def claim(self, amounts: Amounts) -> Claim:
+        """What a call of these amounts asks of this window."""
+        return Claim(
+            counter=self.counter,
+            maximum=self.limit.maximum,
+            amount=amounts.of(self.limit.unit),
+            strict=self.limit.enforcement is Enforcement.STRICT,
+            start_ms=self.window.start_ms,
+            since_ms=self.since_ms,
+            expires_ms=self.expires_ms,
+        )
+
+    def held(self, amounts: Amounts) -> HeldWindow:
+        """What a call of these amounts holds in this window once admitted."""
+        return HeldWindow(self.counter, self.limit.unit, amounts.of(self.limit.unit), self.expires_ms)
+
+
+def active_windows(scopes: Iterable[ScopeLimits], *, names: Names, root: str, now_ms: int) -> tuple[ActiveWindow, ...]:
+    """The open window of every limit, in the order of the scopes and their limits."""
+    return tuple(
+        _active(scope, limit=counted.limit, since_ms=counted.since_ms, names=names, root=root, now_ms=now_ms)
+        for scope in scopes
+        for counted in scope.limits
+    )
+
+
+def _active(limits: ScopeLimits, *, limit: Limit, since_ms: int, names: Names, root: str, now_ms: int) -> ActiveWindow:
+    window = limit.window_at(now_ms, calendar=limits.calendar)
+    counter = names.counter(
+        root,
+        kind=limits.scope.kind,
+        scope_id=limits.scope.id,
+        identity=limit.identity,
+        start_ms=window.start_ms,
+    )
+    return ActiveWindow(limits.scope, limit, since_ms, window, counter, counter_expires_ms(window, now_ms=now_ms))

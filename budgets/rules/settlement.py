@@ -1,0 +1,91 @@
+"""What becomes of an admitted call: its entry for the ledger and its postings to the counters.
+
+The same value travels three ways: into the settler's queue, into the spill while the database is down, and (with the
+hold as its cost) into the hold's own record, from which a call is charged whose gateway died.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from budgets.rules.admission import Posting
+from budgets.rules.calls import admitted_ms_of
+from budgets.rules.limits import LimitUnit
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the ledger. Tokens: input includes cached and written ones, output includes reasoning."""
+
+    id: str
+    kind: str
+    finished_ms: int
+    key_id: str
+    team_id: str | None
+    model: str
+    provider: str
+    upstream_model: str
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost_nanousd: int
+    hold_nanousd: int
+    price_source: str
+    is_estimated: bool
+    is_unpriced: bool
+    is_streamed: bool
+    http_status: int
+    first_byte_ms: int | None
+
+    @property
+    def admitted_ms(self) -> int:
+        return admitted_ms_of(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWindow:
+    """A window that admitted the call: its counter and what the call holds there."""
+
+    counter: str
+    unit: LimitUnit
+    hold: int
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An entry and the windows it is charged to. `birth_ms` is the store's birth mark at the admission."""
+
+    entry: Entry
+    root: str
+    birth_ms: int
+    windows: tuple[HeldWindow, ...]
+
+
+def postings_of(windows: tuple[HeldWindow, ...], *, cost_nanousd: int, tokens: int) -> tuple[Posting, ...]:
+    """What a finished call puts into each of its windows, by the window's unit."""
+    costs = {LimitUnit.USD: cost_nanousd, LimitUnit.TOKENS: tokens, LimitUnit.REQUESTS: 1}
+    return tuple(Posting(window.counter, window.hold, costs[window.unit], window.expires_ms) for window in windows)
+
+
+def release_of(windows: tuple[HeldWindow, ...]) -> tuple[Posting, ...]:
+    """What a call puts into its windows that the provider never answered: nothing but the hold taken out."""
+    return tuple(Posting(window.counter, window.hold, 0, window.expires_ms) for window in windows)
+
+
+def encode(settlement: Settlement) -> bytes:
+    """A settlement as JSON."""
+    return orjson.dumps(settlement)
+
+
+def decode(payload: bytes) -> Settlement:
+    """The settlement that `encode` wrote. Raises ValueError where the text is not one."""
+    try:
+        data: dict[str, Any] = orjson.loads(payload)
+        windows = tuple(HeldWindow(**{**window, "unit": LimitUnit(window["unit"])}) for window in data["windows"])
+        return Settlement(Entry(**data["entry"]), data["root"], data["birth_ms"], windows)
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"not a settlement: {error}") from error

@@ -1,0 +1,93 @@
+"""What each window of a scope has spent, for answers and pages: the same counters that admission reads.
+
+Where the counter store does not know a window, or cannot be reached, the ledger does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+from redis.exceptions import RedisError
+
+from budgets.gate.store import names, sync_gate
+from budgets.gate.sync import CounterReading
+from budgets.gate.windows import ActiveWindow, active_windows
+from budgets.rules.limits import LimitUnit
+from budgets.rules.scopes import Scope, ScopeLimits
+from budgets.rules.windows import Window
+from budgets.services import ms_of
+
+
+@dataclass(frozen=True, slots=True)
+class SpendQuery:
+    """Asks the ledger what a scope spent in a window, in the unit of a limit."""
+
+    scope: Scope
+    unit: LimitUnit
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class SpendReading:
+    """The ledger's sums, in the order of the queries, and the snapshot that they were read in."""
+
+    sums: tuple[int, ...]
+    snapshot: str
+
+
+SpendReader = Callable[[Sequence[SpendQuery]], SpendReading]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowUsage:
+    """One window with what it has spent and holds, in its unit."""
+
+    active: ActiveWindow
+    spent: int
+    held: int
+
+    @property
+    def remaining(self) -> int | None:
+        """What is left, never below zero; None where the limit only counts."""
+        maximum = self.active.limit.maximum
+        return None if maximum is None else max(maximum - self.spent - self.held, 0)
+
+
+def query_of(active: ActiveWindow) -> SpendQuery:
+    """The question to the ledger that a window's counter answers."""
+    return SpendQuery(active.scope, active.limit.unit, active.window)
+
+
+def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
+    """Asks the ledger, which the settings name, because it stands above this app."""
+    reader = cast(SpendReader, import_string(settings.SPEND_READER))
+    return reader(queries)
+
+
+def usage_of(scope: ScopeLimits, *, root: str, now: datetime) -> list[WindowUsage]:
+    """Every open window of a scope: from the counters, or from the ledger where they do not know."""
+    windows = active_windows([scope], names=names(), root=root, now_ms=ms_of(now))
+    readings = _counters(windows)
+    unknown = [index for index, reading in enumerate(readings) if not _known(reading, windows[index])]
+    sums = read_spends([query_of(windows[index]) for index in unknown]).sums if unknown else ()
+    from_ledger = dict(zip(unknown, sums, strict=True))
+    return [
+        WindowUsage(active, from_ledger.get(index, readings[index].spent or 0), readings[index].held)
+        for index, active in enumerate(windows)
+    ]
+
+
+def _known(reading: CounterReading, active: ActiveWindow) -> bool:
+    return reading.spent is not None and reading.since_ms >= active.since_ms
+
+
+def _counters(windows: Sequence[ActiveWindow]) -> list[CounterReading]:
+    if not windows:
+        return []
+    try:
+        return sync_gate().read([active.counter for active in windows])
+    except RedisError:
+        return [CounterReading(None, 0, -1)] * len(windows)
