@@ -8,6 +8,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from budgetgate.store import client_for
+
 MASTER_KEY_CHARS_MIN = 16
 BODY_BYTES_LEAST = 1024
 
@@ -60,7 +62,7 @@ def check_store_never_evicts(
     """Only where databases are to be asked (`up`, `check --database default`), and where the store answers."""
     if not databases:
         return []
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+    with client_for(settings.REDIS_URL) as client:
         try:
             policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
         except redis.ConnectionError:

@@ -27,6 +27,9 @@ import psutil
 import psycopg
 import redis
 
+from budgetgate.processes import as_user
+from budgetgate.store import client_for
+
 POSTGRES_USER_OF_ROOT = "pgserver"  # PostgreSQL refuses to run as root
 LEFTOVER_TIMEOUT_S = 15
 # Below the range from which systems take the ports of outgoing connections, so that a server
@@ -247,7 +250,7 @@ def _initdb(program: Path, directory: Path, password: str, *, user: str | None) 
 
 def _run(command: tuple[str, ...], *, user: str | None, directory: Path, text: str = "") -> None:
     result = subprocess.run(  # noqa: S603 - the wheel's own programs
-        command, input=text, capture_output=True, text=True, user=user, check=False, cwd=directory
+        command, input=text, capture_output=True, text=True, check=False, cwd=directory, **as_user(user)
     )
     if result.returncode != 0:
         raise EmbeddedError(f"{Path(command[0]).name} failed: {' '.join(result.stderr.split())}")
@@ -298,7 +301,7 @@ def valkey(data_dir: Path, *, durable: bool = True) -> Server:
 
 
 def _valkey_answers(url: str) -> bool:
-    with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+    with client_for(url) as client:
         try:
             return bool(client.ping())
         except redis.RedisError:

@@ -15,6 +15,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
+from budgetgate.store import client_for
+
 ADMIN_NAME = "admin"
 RETRY_S = 0.5
 
@@ -31,7 +33,7 @@ def wait_for_database(*, wait_s: float, say: Callable[[str], None]) -> None:
 
 def wait_for_store(*, wait_s: float, say: Callable[[str], None]) -> None:
     """Ping Valkey; gives up after `wait_s`."""
-    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2) as client:
+    with client_for(settings.REDIS_URL) as client:
         where = client.connection_pool.connection_kwargs
         address = where.get("path") or f"{where.get('host')}:{where.get('port')}"
         _retry(client.ping, redis.RedisError, f"Valkey at {address} (REDIS_URL)", wait_s=wait_s, say=say)
