@@ -1,6 +1,7 @@
 """The ASGI application: LLM routes go to the data plane's own entry, everything else to Django."""
 
 import asyncio
+import contextlib
 import os
 from typing import Any
 
@@ -52,11 +53,10 @@ class Application:
         self._entry = ProxyEntry(self._assembled.plane, body_bytes_max=settings.BODY_BYTES_MAX)
 
     async def _stop(self) -> None:
-        assert self._assembled is not None and self._entry is not None, "only a started plane is stopped"
-        try:
+        assert self._assembled is not None, "only a started plane is stopped"
+        assert self._entry is not None, "it is made when the plane is started"
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._entry.drain(), DRAIN_S)
-        except TimeoutError:
-            pass
         await self._assembled.stop()
 
 

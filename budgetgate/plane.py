@@ -1,7 +1,7 @@
-"""Puts the data plane together: the gate, the database work that it is given, the routes, and the messages about changes.
+"""Puts the data plane together: gate, database work, routes, and the messages about changes.
 
-Database work runs in a few threads of its own, never on the event loop. An outage of the database becomes DatabaseDown or
-LedgerDown here; a stale connection is renewed and tried once more before it counts as one.
+Database work runs in a few threads of its own, never on the event loop. An outage of the database becomes DatabaseDown
+or LedgerDown here; a stale connection is renewed and tried once more before it counts as one.
 """
 
 import asyncio
@@ -23,7 +23,6 @@ from budgets.gate.wire import Wire
 from budgets.rules.scopes import KeyProfile
 from budgets.rules.settlement import Entry
 from budgets.usage import SpendReading, query_of
-from catalog.services import RouteTable
 from keys.profiles import load_profile
 from ledger.posting import Posted, post_entries
 from ledger.spends import read_spends
@@ -47,7 +46,7 @@ class AssembledPlane:
     def __init__(self) -> None:
         self._wire = Wire(settings.REDIS_URL)
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="database")
-        self._routes = RouteTable()
+        self._routes = RouteTable.from_settings()
         self._tasks: list[asyncio.Task[None]] = []
         gate = AsyncGate(self._wire, names())
         self._profiles = ProfileCache(self._load_profile, names=names())

@@ -17,7 +17,7 @@ from budgets.gate.sync import SyncGate
 from budgets.gate.windows import ActiveWindow, active_windows
 from budgets.models import LimitedScope, WindowHistory
 from budgets.rules.limits import LimitUnit
-from budgets.rules.scopes import Scope, ScopeLimits
+from budgets.rules.scopes import Scope, ScopeLimits, root_of
 from budgets.rules.windows import Window
 from budgets.services import instant_of, ms_of, refresh_resets, scope_limits
 from budgets.usage import SpendQuery, query_of, read_spends
@@ -83,7 +83,7 @@ def _moved_on(row: "Key | Team", *, now: datetime) -> list[ActiveWindow]:
 def owner_of(row: LimitedScope) -> Owner:
     """The limits and root of a key or a team."""
     if isinstance(row, Key):
-        return Owner(scope_limits(row, kind="key", scope_id=str(row.id)), row.root)
+        return Owner(scope_limits(row, kind="key", scope_id=str(row.id)), root_of(str(row.id), team_id=row.team_id))
     assert isinstance(row, Team), "only keys and teams have limits"
     return Owner(scope_limits(row, kind="team", scope_id=row.team_id), f"team:{row.team_id}")
 

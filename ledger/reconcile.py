@@ -1,7 +1,8 @@
 """Reconciliation: counters against the ledger, which is right.
 
 A counter lags behind the ledger for the moment between a posting and its settlement, so only a difference that two
-looks show is one. It is mended by forgetting the counter and seeding it anew, which is exact whatever is settled meanwhile.
+looks show is one. It is mended by forgetting the counter and seeding it anew, which is exact whatever is settled
+meanwhile.
 """
 
 import logging
@@ -36,7 +37,7 @@ def repair_counters(*, gate: SyncGate, now: datetime) -> int:
 
 def _windows_of(key_ids: Iterable[str], *, now: datetime) -> list[ActiveWindow]:
     windows: dict[str, ActiveWindow] = {}
-    for profile in profiles_for(key_ids):
+    for profile in profiles_for(key_ids).values():
         for active in active_windows(profile.scopes, names=names(), root=profile.root, now_ms=ms_of(now)):
             windows[active.counter] = active
     return list(windows.values())

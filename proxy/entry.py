@@ -1,7 +1,8 @@
 """The ASGI entry of the LLM routes: reads the body, runs middleware and view, sends the answer. Nothing else.
 
 Django's own handler costs three times as much as all of this (docs/architecture.md). When a client hangs up in the
-middle of a stream, the stream is read on to its end without him, for a while: the provider's last event says what it cost.
+middle of a stream, the stream is read on to its end without him, for a while: the provider's last event says what it
+cost.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from proxy.errors import body_too_large
-from proxy.middleware import BudgetMiddleware
+from proxy.middleware import BudgetMiddleware, GetResponse
 from proxy.plane import DataPlane
 from proxy.views import ChatCompletionsView, EventStreamResponse, ModelsView, response_of
 
@@ -46,7 +47,9 @@ class ProxyEntry:
 
     def __init__(self, plane: DataPlane, *, body_bytes_max: int) -> None:
         self._body_bytes_max = body_bytes_max
-        self._handlers = {path: BudgetMiddleware(view.as_view(), plane=plane) for path, view in VIEWS.items()}
+        self._handlers = {
+            path: BudgetMiddleware(cast(GetResponse, view.as_view()), plane=plane) for path, view in VIEWS.items()
+        }
         self._reading_on: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +61,7 @@ class ProxyEntry:
             response: HttpResponseBase = response_of(body_too_large(self._body_bytes_max))
         else:
             request = ASGIRequest(scope, BytesIO(body))
-            request._body = body  # type: ignore[attr-defined]
+            request._body = body
             response = await self._handlers[scope["path"]](request)
         if isinstance(response, EventStreamResponse):
             await self._send_stream(response, receive=receive, send=send)

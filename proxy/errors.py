@@ -98,7 +98,7 @@ def _budget_message(refused: Refused) -> str:
 
 def _limit_text(maximum: int) -> str:
     """Two places, and more only where the limit has them: a limit of 0.0003 must not read as $0.00."""
-    places = max(2, -int(usd_from_nanousd(maximum).normalize().as_tuple().exponent))  # type: ignore[arg-type]
+    places = max(2, -int(usd_from_nanousd(maximum).normalize().as_tuple().exponent))
     return usd_text(maximum, places=min(places, 9))
 
 

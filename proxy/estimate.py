@@ -56,9 +56,7 @@ def estimate_chat(
     return Estimate(input_tokens, output_tokens * choices, choices, min(cost, AMOUNT_MAX), bool(given))
 
 
-def _dearest(
-    payload: Mapping[str, object], card: PriceCard | None, *, input_tokens: int, output_tokens: int
-) -> int:
+def _dearest(payload: Mapping[str, object], card: PriceCard | None, *, input_tokens: int, output_tokens: int) -> int:
     """At the price of the tier that was asked for, or the standard one, whichever is dearer: the provider chooses."""
     if card is None:
         return 0

@@ -1,6 +1,7 @@
 """Metering: what a call used, from the provider's own numbers, or from what went over the wire where it gave none.
 
-Streams are looked at as bytes first; only an event that carries usage is parsed. Nothing is kept but the unfinished event.
+Streams are looked at as bytes first; only an event that carries usage is parsed. Nothing is kept but the unfinished
+event.
 """
 
 import re

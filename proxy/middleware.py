@@ -60,14 +60,13 @@ def _attach(request: HttpRequest, *, plane: DataPlane, key: CachedKey) -> None:
 
 def presented_key(request: HttpRequest) -> str | None:
     """The key, from the headers that clients of OpenAI, Azure, Anthropic and LiteLLM send it in."""
-    authorization = request.META.get("HTTP_AUTHORIZATION", "")
     for value in (
-        authorization,
+        request.META.get("HTTP_AUTHORIZATION", ""),
         request.META.get("HTTP_X_API_KEY", ""),
         request.META.get("HTTP_API_KEY", ""),
         request.META.get("HTTP_X_LITELLM_API_KEY", ""),
     ):
         if value:
             scheme, _, rest = value.partition(" ")
-            return rest.strip() if scheme.lower() == "bearer" else value
+            return str(rest.strip() if scheme.lower() == "bearer" else value)
     return None

@@ -32,7 +32,7 @@ from proxy.adapters.demo import demo_answer
 from proxy.errors import ApiError, Refused
 from proxy.estimate import Estimate, EstimateError, estimate_chat, output_bound_within
 from proxy.metering import Measured
-from proxy.profiles import CachedKey, ProfileCache, DatabaseDown
+from proxy.profiles import CachedKey, DatabaseDown, ProfileCache
 from proxy.settler import Settler
 from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamTimeout
 

@@ -1,4 +1,4 @@
-"""The settler: finished calls go from here into the ledger and then into the counters, in batches, while the client is gone.
+"""The settler: finished calls go into the ledger and then into the counters, in batches, while no client waits.
 
 First one database transaction for the batch, then one pipeline of settlements. Where the database is down, entries go
 to the store's stream, where that is down too into a journal file; a task brings both home. Until a call is settled its

@@ -1,8 +1,8 @@
 """The way to the providers: one request out, one answer back, as bytes.
 
 A seam: the rest of the data plane knows `Answer` and `Upstream`, not the HTTP client. pyreqwest was measured at a
-twentieth of httpx's CPU per call (docs/dependencies.md). Redirects are not followed: a provider has no reason to send us
-elsewhere.
+twentieth of httpx's CPU per call (docs/dependencies.md). Redirects are not followed: a provider has no reason to send
+us elsewhere.
 """
 
 from collections.abc import AsyncIterator, Mapping

@@ -1,7 +1,8 @@
 """OpenAI's dialect, which most providers speak: what is sent to them, and what of their answer is passed on.
 
-The client's bytes go through. Only what must change is changed: the model's name, `stream_options.include_usage`, and the
-output bound where a strict limit needs one. What is missing is put in front, so that most bodies are never written anew.
+The client's bytes go through. Only what must change is changed: the model's name, `stream_options.include_usage`, and
+the output bound where a strict limit needs one. What is missing is put in front, so that most bodies are never written
+anew.
 """
 
 from collections.abc import Mapping
@@ -24,9 +25,7 @@ class Outgoing:
     usage_added: bool
 
 
-def outgoing(
-    payload: Mapping[str, object], *, body: bytes, route: ResolvedRoute, output_bound: int | None
-) -> Outgoing:
+def outgoing(payload: Mapping[str, object], *, body: bytes, route: ResolvedRoute, output_bound: int | None) -> Outgoing:
     """The client's body with as few changes as the route and the meter need."""
     changes: dict[str, object] = {}
     if payload["model"] != route.upstream_model:
@@ -71,6 +70,4 @@ def request_headers(route: ResolvedRoute, *, call_id: str, stream: bool) -> dict
 
 def passed_on(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The provider's headers that mean something to its client."""
-    return [
-        (name, value) for name, value in headers if name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)
-    ]
+    return [(name, value) for name, value in headers if name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)]
