@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from budgets.gate.windows import ActiveWindow
 from budgets.rules.limits import LimitUnit
-from budgets.rules.money import usd_from_nanousd
+from budgets.rules.money import exact_usd
 from budgets.rules.windows import END_OF_TIME_MS
 from proxy.plane import Call
 
@@ -19,17 +19,17 @@ def answer_headers(call: Call) -> list[tuple[str, str]]:
     """The headers that BudgetGate adds to an answer. A stream has no cost yet when its headers leave."""
     headers = [("x-request-id", call.id), ("x-litellm-call-id", call.id), ("x-litellm-model-group", call.route.model)]
     if call.cost_nanousd is not None:
-        cost = str(usd_from_nanousd(call.cost_nanousd))
+        cost = exact_usd(call.cost_nanousd))
         headers += [("x-budgetgate-response-cost", cost), ("x-litellm-response-cost", cost)]
     rooms = list(_rooms(call))
     dollars = [room for active, room in rooms if active.limit.unit is LimitUnit.USD]
     if dollars:
-        headers.append(("x-budgetgate-remaining", str(usd_from_nanousd(min(dollars)))))
+        headers.append(("x-budgetgate-remaining", exact_usd(min(dollars))))
     if rooms:
         headers += _rate_limit(*min(rooms, key=_share_left), now_ms=call.admitted_ms)
     key_spend = _key_spend(call)
     if key_spend is not None:
-        headers.append(("x-litellm-key-spend", str(usd_from_nanousd(key_spend))))
+        headers.append(("x-litellm-key-spend", exact_usd(key_spend)))
     return headers
 
 
