@@ -52,9 +52,10 @@ def _address_problems(route: Route) -> dict[str, str]:
 def _is_http_url(text: str) -> bool:
     try:
         url = urlsplit(text)
-        return url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0 and not url.query + url.fragment
-    except ValueError:
+        has_host = bool(url.hostname) and url.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address
         return False
+    return url.scheme in {"http", "https"} and has_host and not (url.query or url.fragment)
 
 
 def _price_problems(route: Route) -> dict[str, str]:

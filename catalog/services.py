@@ -194,13 +194,17 @@ class RouteTable:
         if row.provider == DEMO_PROVIDER:
             return "", ""
         own = self._providers.get(row.provider, {"base_url": "", "api_key": ""})
-        api_key = os.environ.get(row.api_key_env, "") if row.api_key_env else "" if row.base_url else own["api_key"]
-        keyless = row.base_url and not row.api_key_env
-        if not (row.base_url or own["base_url"]) or not (api_key or keyless):
-            missing = f"the environment variable {row.api_key_env}" if row.api_key_env else f"the key of {row.provider}"
-            logger.warning("route %s is off: %s or its base URL is not set", row.model_name, missing)
+        base_url = row.base_url or own["base_url"]
+        if row.api_key_env:
+            api_key, source = os.environ.get(row.api_key_env, ""), f"the environment variable {row.api_key_env}"
+        else:
+            api_key, source = "" if row.base_url else own["api_key"], f"the key of {row.provider}"
+        may_lack_key = row.base_url and not row.api_key_env  # a server of one's own that asks for none
+        if not base_url or not (api_key or may_lack_key):
+            missing = source if base_url else "its base URL"
+            logger.warning("route %s is off: %s is not set", row.model_name, missing)
             return None
-        return row.base_url or own["base_url"], api_key
+        return base_url, api_key
 
 
 def _output_tokens_max(provider: str) -> int | None:
