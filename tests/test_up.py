@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -122,9 +123,16 @@ class FirstStart:
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> FirstStart:
-    """A first start on an empty directory, some data written, stopped by Ctrl-C; later starts use its directory."""
-    directory = tmp_path_factory.mktemp("up") / "var"
+def first() -> Iterator[FirstStart]:
+    """A first start on an empty directory, some data written, stopped by Ctrl-C; later starts use its directory.
+
+    Not in pytest's own directory: each new run of pytest closes that one to PostgreSQL's user, when both are root's.
+    """
+    with tempfile.TemporaryDirectory(prefix="budgetgate-up-") as parent:
+        yield _first_start(Path(parent) / "var")
+
+
+def _first_start(directory: Path) -> FirstStart:
     with running(directory) as up:
         local = up.local()
         health = httpx.get(f"http://127.0.0.1:{up.port}/health/liveliness", trust_env=False)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -66,15 +67,15 @@ def test_server_that_ends_at_once_is_said_so(tmp_path: Path) -> None:
         embedded.wait_until_ready(server, process, timeout_s=10)
 
 
-def test_postgres_starts_in_a_directory_that_was_closed_to_others(tmp_path: Path) -> None:
+def test_postgres_starts_in_a_directory_that_was_closed_to_others() -> None:
     """As root it is another user, in another group, who has to get there."""
-    (tmp_path / "closed").mkdir(mode=0o700)
-    server = embedded.postgres(tmp_path / "closed", durable=False)
-    options = child_options(user=server.user, death_signal=server.stop_signal)
-    process = subprocess.Popen(server.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
-    try:
-        embedded.wait_until_ready(server, process, timeout_s=30)
-    finally:
-        process.send_signal(server.stop_signal)
-        process.wait(timeout=15)
-    assert (tmp_path / "closed").stat().st_mode & 0o044 == 0  # passed through, not listed
+    with tempfile.TemporaryDirectory(prefix="budgetgate-closed-") as closed:
+        server = embedded.postgres(Path(closed), durable=False)
+        options = child_options(user=server.user, death_signal=server.stop_signal)
+        process = subprocess.Popen(server.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+        try:
+            embedded.wait_until_ready(server, process, timeout_s=30)
+        finally:
+            process.send_signal(server.stop_signal)
+            process.wait(timeout=15)
+        assert Path(closed).stat().st_mode & 0o044 == 0  # passed through, not listed
