@@ -155,10 +155,10 @@ class DataPlane:
             return payload
         model = payload["model"]
         assert isinstance(model, str), "_payload_of lets only texts through"
-        denied = _model_denied(key, model)
+        route = self.routes.resolve(model)
+        denied = _model_denied(key, {model} if route is None else {model, route.model})
         if denied is not None:
             return denied
-        route = self.routes.resolve(model)
         if route is None:
             return errors.unknown_model(model)
         if route.card is None and not self.settings.admit_unpriced:
@@ -315,11 +315,12 @@ def _payload_of(body: bytes) -> dict[str, object] | ApiError:
     return payload
 
 
-def _model_denied(key: CachedKey, model: str) -> ApiError | None:
-    if key.profile.models is not None and model not in key.profile.models:
-        return errors.model_denied(model, holder="key")
-    if key.profile.team_models is not None and model not in key.profile.team_models:
-        return errors.model_denied(model, holder="team")
+def _model_denied(key: CachedKey, names: set[str]) -> ApiError | None:
+    """One model can have two spellings (`gpt-4o`, `openai/gpt-4o`); a list that has one of them allows both."""
+    if key.profile.models is not None and key.profile.models.isdisjoint(names):
+        return errors.model_denied(min(names), holder="key")
+    if key.profile.team_models is not None and key.profile.team_models.isdisjoint(names):
+        return errors.model_denied(min(names), holder="team")
     return None
 
 
@@ -386,4 +387,4 @@ def _entry(call: Call, measured: Measured, *, kind: str, cost_nanousd: int, http
 
 def models_of(key: CachedKey, *, routes: Routes) -> list[str]:
     """The models that a key may call."""
-    return [name for name in routes.names() if _model_denied(key, name) is None]
+    return [name for name in routes.names() if _model_denied(key, {name}) is None]
