@@ -4,9 +4,13 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from budgetgate.health import liveliness
+
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
+    path("health/liveliness", liveliness),
+    path("health/liveness", liveliness),
     path("", include("keys.urls")),
     path("", include("teams.urls")),
 ]
