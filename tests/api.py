@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
@@ -16,7 +15,7 @@ from budgets.rules.limits import LimitUnit
 from budgets.usage import SpendQuery, SpendReading
 from tests.services import MASTER_KEY
 
-NOW = datetime(2026, 11, 23, 13, 6, 59, 126574, tzinfo=UTC)
+NOW = datetime(2026, 11, 23, 13, 6, 59, 126000, tzinfo=UTC)
 
 _spent: dict[tuple[str, LimitUnit, int], int] = {}
 
@@ -49,7 +48,7 @@ class Api:
     def __init__(self, key: str = MASTER_KEY) -> None:
         self._client = Client(headers={"Authorization": f"Bearer {key}"})
 
-    def send(self, path: str, body: object = None, *, method: str = "POST") -> HttpResponse:
+    def send(self, path: str, body: object = None, *, method: str = "POST") -> Any:
         """The raw answer. A text is sent as it is, anything else as JSON."""
         data = body if isinstance(body, str | bytes) else json.dumps(body)
         return self._client.generic(method, path, data, content_type="application/json")
@@ -67,16 +66,19 @@ class Api:
         return error_of(self.send(path, body), status=status)
 
 
-def answer_of(response: HttpResponse) -> dict[str, Any]:
+def answer_of(response: Any) -> dict[str, Any]:
+    """The JSON of a good answer, with numbers as Decimal."""
     assert response.status_code == 200, response.content
-    return json.loads(response.content, parse_float=Decimal)
+    answer: dict[str, Any] = json.loads(response.content, parse_float=Decimal)
+    return answer
 
 
-def error_of(response: HttpResponse, *, status: int) -> dict[str, Any]:
+def error_of(response: Any, *, status: int) -> dict[str, Any]:
     """The four fields of an error, checked for their shape."""
     assert response.status_code == status, response.content
     body = json.loads(response.content)
     assert body.keys() == {"error"}
-    assert body["error"].keys() == {"message", "type", "param", "code"}
-    assert body["error"]["code"] == str(status)
-    return body["error"]
+    error: dict[str, Any] = body["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["code"] == str(status)
+    return error

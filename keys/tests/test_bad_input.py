@@ -262,7 +262,8 @@ def test_bodies_that_are_no_json_object_are_refused(api: Api, path: str, body: s
 
 
 def test_every_field_that_means_nothing_yet_may_be_empty(api: Api) -> None:
-    for value in (None, "", [], {}, False):
+    nothings: list[object] = [None, "", [], {}, False]
+    for value in nothings:
         generate = dict.fromkeys(GenerateKeySerializer.not_yet, value)
         made = api.post("/key/generate", **generate)
         update = dict.fromkeys(UpdateKeySerializer.not_yet, value)
