@@ -58,7 +58,7 @@ class Server:
 
     def cpu_s(self) -> float:
         times = self._process.cpu_times()
-        return times.user + times.system
+        return float(times.user + times.system)
 
 
 def _round(number: int, raw: Server, gateway: Server, *, key: str, options: argparse.Namespace) -> float:

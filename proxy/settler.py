@@ -21,7 +21,7 @@ from budgets.rules.settlement import Entry, HeldWindow, Settlement, encode, post
 logger = logging.getLogger(__name__)
 
 BATCH_MAX = 500
-GATHER_S = 0.01
+GATHER_S = 0.05
 RETRY_S = 1.0
 EXTEND_S = 30.0
 CALLS_OF_ONE_EXTEND = 500
