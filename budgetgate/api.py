@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import IO, Any, NoReturn
 
@@ -27,6 +28,7 @@ from rest_framework.response import Response
 
 from budgets.errors import InputError, NotFoundError
 from budgets.rules.limits import LimitError
+from budgets.services import text_of
 from keys.lookup import is_virtual_key
 
 logger = logging.getLogger(__name__)
@@ -159,12 +161,14 @@ class ExactJSONRenderer(BaseRenderer):
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        return b"" if data is None else orjson.dumps(data, default=_exact, option=orjson.OPT_UTC_Z)
+        return b"" if data is None else orjson.dumps(data, default=_exact, option=orjson.OPT_PASSTHROUGH_DATETIME)
 
 
 def _exact(value: object) -> object:
     if isinstance(value, Decimal):
         return orjson.Fragment(format(value, "f"))
+    if isinstance(value, datetime):
+        return text_of(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
