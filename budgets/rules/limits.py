@@ -157,7 +157,7 @@ def entry_json(limit: Limit) -> dict[str, str | int]:
     assert limit.maximum is not None, "only limits with a maximum are stored"
     usd = limit.unit is LimitUnit.USD
     entry: dict[str, str | int] = {"budget_duration": limit.spelled}
-    entry[field] = str(usd_from_nanousd(limit.maximum)) if usd else limit.maximum
+    entry[field] = f"{usd_from_nanousd(limit.maximum):f}" if usd else limit.maximum
     if limit.enforcement is not Enforcement.STANDARD:
         entry["enforcement"] = limit.enforcement.value
     return entry
