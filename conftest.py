@@ -10,6 +10,8 @@ from django.conf import LazySettings
 
 from tests import services
 
+pytest_plugins = ["tests.provider.fixtures"]
+
 services.provide()  # at import: before pytest-django reads the settings, before other conftests import models
 
 

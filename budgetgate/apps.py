@@ -1,5 +1,7 @@
 from django.apps import AppConfig
 
+from budgetgate import checks  # noqa: F401 - importing registers them
+
 
 class BudgetgateConfig(AppConfig):
     name = "budgetgate"

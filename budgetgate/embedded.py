@@ -27,6 +27,9 @@ import psutil
 import psycopg
 import redis
 
+from budgetgate.processes import as_user
+from budgetgate.store import client_for
+
 POSTGRES_USER_OF_ROOT = "pgserver"  # PostgreSQL refuses to run as root
 LEFTOVER_TIMEOUT_S = 15
 # Below the range from which systems take the ports of outgoing connections, so that a server
@@ -164,7 +167,7 @@ def postgres(data_dir: Path, *, durable: bool = True) -> Server:
         user=user,
         stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
         before_start=before_start,
-        is_ready=lambda: _postgres_answers(url),
+        is_ready=lambda: _postgres_is_ready(directory, url),
     )
 
 
@@ -238,18 +241,28 @@ def _initdb(program: Path, directory: Path, password: str, *, user: str | None) 
             os.chown(path, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
     access = ("--username=budgetgate", "--auth=scram-sha-256", f"--pwfile={secret}")
     locale = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
-    command = (program, "-D", fresh, *access, *locale, "--no-instructions")
-    result = subprocess.run(command, capture_output=True, text=True, user=user, check=False, cwd=fresh)  # noqa: S603 - the wheel's own
+    _run((str(program), "-D", str(fresh), *access, *locale, "--no-instructions"), user=user, directory=fresh)
     secret.unlink()
-    if result.returncode != 0:
-        raise EmbeddedError(f"PostgreSQL's initdb failed: {result.stderr.strip()}")
+    single = (str(program.with_name("postgres")), "--single", "-D", str(fresh), "template1")
+    _run(single, user=user, directory=fresh, text="CREATE DATABASE budgetgate\n")
     fresh.rename(directory)
 
 
-def _postgres_answers(url: str) -> bool:
+def _run(command: tuple[str, ...], *, user: str | None, directory: Path, text: str = "") -> None:
+    result = subprocess.run(  # noqa: S603 - the wheel's own programs
+        command, input=text, capture_output=True, text=True, check=False, cwd=directory, **as_user(user)
+    )
+    if result.returncode != 0:
+        raise EmbeddedError(f"{Path(command[0]).name} failed: {' '.join(result.stderr.split())}")
+
+
+def _postgres_is_ready(directory: Path, url: str) -> bool:
+    """Its pid file says so, as for pg_ctl; asking earlier would fill its log with refused connections."""
     try:
-        psycopg.connect(url, dbname="postgres", connect_timeout=2).close()
-    except psycopg.OperationalError:
+        if "ready" not in (directory / "postmaster.pid").read_text():
+            return False
+        psycopg.connect(url, connect_timeout=2).close()
+    except (OSError, psycopg.OperationalError):
         return False
     return True
 
@@ -288,7 +301,7 @@ def valkey(data_dir: Path, *, durable: bool = True) -> Server:
 
 
 def _valkey_answers(url: str) -> bool:
-    with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+    with client_for(url) as client:
         try:
             return bool(client.ping())
         except redis.RedisError:

@@ -24,9 +24,12 @@ def child_options(*, user: str | None, death_signal: signal.Signals) -> dict[str
         "start_new_session": True,
         "preexec_fn": follow_parent(death_signal, parent=os.getpid()),
     }
-    if user is not None:
-        options |= {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-    return options
+    return options | as_user(user)
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """Run as another user with that user's group only; with root's group, its bits decide what may be reached."""
+    return {} if user is None else {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
 def follow_parent(death_signal: signal.Signals, *, parent: int) -> Callable[[], None]:

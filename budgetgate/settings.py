@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import django_stubs_ext
 import environ
@@ -22,11 +23,15 @@ env = environ.Env()
 environ.Env.read_env(BASE_DIR / ".env")
 
 
-def _positive(name: str, default: int, *, maximum: int) -> int:
+def _whole(name: str, default: int, *, minimum: int, maximum: int) -> int:
     text = env.str(name, str(default))
-    if not text.isdigit() or not 1 <= int(text) <= maximum:
-        raise ImproperlyConfigured(f"{name} is {text!r}; allowed is a whole number from 1 to {maximum}")
+    if not (text.isascii() and text.isdigit() and minimum <= int(text) <= maximum):
+        raise ImproperlyConfigured(f"{name} is {text!r}; allowed is a whole number from {minimum} to {maximum}")
     return int(text)
+
+
+def _positive(name: str, default: int, *, maximum: int) -> int:
+    return _whole(name, default, minimum=1, maximum=maximum)
 
 
 def _choice(name: str, default: str, *, allowed: tuple[str, ...]) -> str:
@@ -53,11 +58,26 @@ def _local(name: str) -> str:
     return values.get(name, "")
 
 
+def _address(name: str, *, schemes: tuple[str, ...], otherwise: str) -> str:
+    """An URL from the environment, else the one that `manage.py up` noted, else one where nobody answers yet."""
+    text: str = env.str(name, "") or _local(name) or otherwise
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in schemes and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ImproperlyConfigured(f"{name} is not an address; allowed is one that begins with {schemes[0]}://")
+    return text
+
+
 # --- the gateway ---------------------------------------------------------------------------------
 HOST = env.str("BUDGETGATE_HOST", "127.0.0.1")
 PORT = _positive("BUDGETGATE_PORT", 4000, maximum=65535)
 WORKERS = _positive("BUDGETGATE_WORKERS", 1, maximum=256)
 MASTER_KEY = env.str("BUDGETGATE_MASTER_KEY", "") or _local("BUDGETGATE_MASTER_KEY")
+ADMIN_PASSWORD = env.str("BUDGETGATE_ADMIN_PASSWORD", "") or _local("BUDGETGATE_ADMIN_PASSWORD")
+ADMIN_PASSWORD_IS_GIVEN = bool(env.str("BUDGETGATE_ADMIN_PASSWORD", ""))
 TIME_ZONE_OF_WINDOWS = env.str("BUDGETGATE_TIME_ZONE", "UTC")
 BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximum=1024**3)
 SPEND_READER = "ledger.spends.read_spends"
@@ -78,7 +98,7 @@ PROVIDERS = {
         "base_url": env.str("ANTHROPIC_BASE_URL", "https://api.anthropic.com/v1"),
     },
 }
-DEMO_CHUNK_DELAY_MS = env.int("BUDGETGATE_DEMO_CHUNK_DELAY_MS", 20)
+DEMO_CHUNK_DELAY_MS = _whole("BUDGETGATE_DEMO_CHUNK_DELAY_MS", 20, minimum=0, maximum=60_000)
 
 # --- Django --------------------------------------------------------------------------------------
 DEBUG = env.bool("DJANGO_DEBUG", False)
@@ -105,6 +125,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "budgetgate.middleware.sized_body",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -130,16 +151,16 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
-DATABASE_URL = env.str("DATABASE_URL", "") or _local("DATABASE_URL")
-DATABASES = {
-    # Without an address there is nothing to talk to yet; `manage.py up` starts PostgreSQL and notes its address.
-    "default": env.db_url_config(DATABASE_URL or "postgres://postgres@127.0.0.1:1/budgetgate")
-    | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
-}
+DATABASE_URL = _address(
+    "DATABASE_URL", schemes=("postgres", "postgresql"), otherwise="postgres://postgres@127.0.0.1:1/budgetgate"
+)
+DATABASES = {"default": env.db_url_config(DATABASE_URL) | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
+if not DATABASES["default"]["NAME"]:
+    raise ImproperlyConfigured("DATABASE_URL names no database; allowed is postgres://user:password@host:port/name")
 DATABASES["default"].setdefault("OPTIONS", {})
 DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 5)
 
-REDIS_URL = env.str("REDIS_URL", "") or _local("REDIS_URL") or "redis://127.0.0.1:1/0"
+REDIS_URL = _address("REDIS_URL", schemes=("redis", "rediss", "unix"), otherwise="redis://127.0.0.1:1/0")
 REDIS_PREFIX = env.str("BUDGETGATE_REDIS_PREFIX", "bg")
 CACHES = {
     "default": {
@@ -189,16 +210,19 @@ CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": f"{REDIS_PREFIX}:celery:"}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
+# A task that lost its broker is delivered again; every task is safe to repeat.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 CELERY_TASK_SOFT_TIME_LIMIT = 120
 CELERY_TASK_TIME_LIMIT = 180
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 
+LOG_LEVEL = _choice("BUDGETGATE_LOG_LEVEL", "INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("BUDGETGATE_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {"httpx": {"level": "WARNING"}},
 }
 

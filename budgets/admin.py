@@ -1,11 +1,14 @@
-"""The window history in the admin: read-only."""
+"""The window history in the admin, and what the admins of all scopes with limits have in common: read-only."""
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
 
-from budgets.models import WindowHistory
-from budgets.rules.limits import LimitUnit
-from budgets.rules.money import usd_text
+from budgets.answers import reset_at
+from budgets.models import LimitedScope, WindowHistory
+from budgets.rules.limits import Enforcement, Limit, LimitUnit
+from budgets.rules.money import NANO, usd_from_nanousd, usd_text
+from budgets.services import LimitSet, limit_set
 
 
 def amount_text(amount: int | None, *, unit: str = LimitUnit.USD) -> str:
@@ -13,6 +16,38 @@ def amount_text(amount: int | None, *, unit: str = LimitUnit.USD) -> str:
     if amount is None:
         return "-"
     return usd_text(amount, places=6) if unit == LimitUnit.USD else f"{amount:,} {unit}"
+
+
+def limit_text(limit: Limit) -> str:
+    """A limit for people: `$10.00 per 1h`, `1,000 requests per 1m (strict)`, `$5.00 in all`."""
+    period = f"per {limit.spelled}" if limit.spelled else "in all"
+    strict = " (strict)" if limit.enforcement is Enforcement.STRICT else ""
+    return f"{_maximum_text(limit)} {period}{strict}"
+
+
+def _maximum_text(limit: Limit) -> str:
+    if limit.unit is not LimitUnit.USD or limit.maximum is None:
+        return amount_text(limit.maximum, unit=limit.unit)
+    in_cents = limit.maximum % (NANO // 100) == 0
+    return usd_text(limit.maximum, places=2) if in_cents else f"${usd_from_nanousd(limit.maximum):f}"
+
+
+def _all_limits(limits: LimitSet) -> list[Limit]:
+    return [*filter(None, [limits.single]), *limits.limits]
+
+
+class LimitsAdminMixin:
+    """The columns of a scope's limits."""
+
+    @admin.display(description="limits")
+    def limits_text(self, scope: LimitedScope) -> str:
+        return ", ".join(limit_text(limit) for limit in _all_limits(limit_set(scope))) or "none"
+
+    @admin.display(description="resets (UTC)")
+    def resets_text(self, scope: LimitedScope) -> str:
+        limits, now = limit_set(scope), timezone.now()
+        resets = [(limit, reset_at(limit, calendar=limits.calendar, now=now)) for limit in _all_limits(limits)]
+        return ", ".join(f"{limit.spelled} at {at:%Y-%m-%d %H:%M:%S}" for limit, at in resets if at is not None) or "-"
 
 
 class ReadOnlyAdminMixin:

@@ -25,7 +25,10 @@ class LimitedScope(models.Model):
 
 
 class WindowHistory(models.Model):
-    """One closed window in which something was charged. `spent` and `maximum` are in the limit's unit."""
+    """One closed window in which something was charged. `spent` and `maximum` are in the limit's unit.
+
+    It is final once no call that it admitted is open any more; until then `spent` may still grow.
+    """
 
     scope_kind = models.CharField(max_length=16)
     scope_id = models.CharField(max_length=128)
@@ -37,6 +40,8 @@ class WindowHistory(models.Model):
     maximum = models.BigIntegerField()
     spent = models.BigIntegerField()
     closed_at = models.DateTimeField()
+    counter = models.CharField(max_length=512)
+    is_final = models.BooleanField()
 
     class Meta:
         verbose_name_plural = "window history"
@@ -47,7 +52,10 @@ class WindowHistory(models.Model):
             models.CheckConstraint(condition=Q(end_at__gt=models.F("start_at")), name="budgets_history_forward"),
             models.CheckConstraint(condition=Q(maximum__gte=0), name="budgets_history_maximum"),
         ]
-        indexes = [models.Index(fields=["-end_at"], name="budgets_history_recent")]
+        indexes = [
+            models.Index(fields=["-end_at"], name="budgets_history_recent"),
+            models.Index(fields=["closed_at"], name="budgets_history_open", condition=Q(is_final=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.scope_kind} {self.scope_id} {self.budget_duration} from {self.start_at:%Y-%m-%d %H:%M:%S}"

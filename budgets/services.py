@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
 
 from django.conf import settings
 
@@ -20,6 +20,8 @@ from budgets.rules.limits import (
 from budgets.rules.scopes import CountedLimit, Scope, ScopeLimits
 from budgets.rules.windows import END_OF_TIME_MS, Calendar, DurationError, check_zone
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class LimitSet:
@@ -30,9 +32,22 @@ class LimitSet:
     calendar: Calendar
 
 
+class LimitFields(TypedDict, total=False):
+    """What a request says of a scope's limits: a missing field leaves them as they are, None clears."""
+
+    budget_limits: tuple[Limit, ...] | None
+    max_budget_nanousd: int | None
+    budget_duration: str | None
+    timezone: str | None
+    week_start: int | None
+
+
+LIMIT_FIELDS = frozenset(LimitFields.__annotations__)
+
+
 def ms_of(instant: datetime) -> int:
-    """Milliseconds since 1970 of an aware instant."""
-    return int(instant.timestamp() * 1000)
+    """Milliseconds since 1970 of an aware instant, rounded down; a float of seconds would lose one now and then."""
+    return (instant - _EPOCH) // timedelta(milliseconds=1)
 
 
 def instant_of(ms: int) -> datetime:
@@ -58,6 +73,27 @@ def limit_set(scope: LimitedScope) -> LimitSet:
         single=single_limit(scope.max_budget_nanousd, duration=scope.budget_duration),
         calendar=calendar_of(scope),
     )
+
+
+def changed_limits(scope: LimitedScope, fields: LimitFields) -> LimitSet:
+    """The limits that a scope has once `fields` are applied to it. Raises LimitError."""
+    current = limit_set(scope)
+    zone = current.calendar.zone
+    if "timezone" in fields:
+        zone = fields["timezone"] or settings.TIME_ZONE_OF_WINDOWS
+    return LimitSet(
+        limits=fields.get("budget_limits", current.limits) or (),
+        single=_changed_single(scope, fields),
+        calendar=Calendar(zone, fields.get("week_start", current.calendar.week_start) or 0),
+    )
+
+
+def _changed_single(scope: LimitedScope, fields: LimitFields) -> Limit | None:
+    maximum = fields.get("max_budget_nanousd", scope.max_budget_nanousd)
+    if maximum is None and fields.get("budget_duration") is not None:
+        message = f"{fields['budget_duration']!r} limits nothing without max_budget; give both"
+        raise LimitError(message, field="budget_duration")
+    return single_limit(maximum, duration=fields.get("budget_duration", scope.budget_duration))
 
 
 def scope_limits(scope: LimitedScope, *, kind: str, scope_id: str) -> ScopeLimits:

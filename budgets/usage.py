@@ -17,8 +17,8 @@ from budgets.gate.sync import CounterReading
 from budgets.gate.windows import ActiveWindow, active_windows
 from budgets.rules.limits import LimitUnit
 from budgets.rules.scopes import Scope, ScopeLimits
-from budgets.rules.windows import Window
-from budgets.services import ms_of
+from budgets.rules.windows import END_OF_TIME_MS, Window
+from budgets.services import LimitSet, ms_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,14 @@ class WindowUsage:
         return None if maximum is None else max(maximum - self.spent - self.held, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Spends:
+    """What a scope spent in the window of its single limit (its lifetime, where that has no duration), and in all."""
+
+    current_nanousd: int
+    lifetime_nanousd: int
+
+
 def query_of(active: ActiveWindow) -> SpendQuery:
     """The question to the ledger that a window's counter answers."""
     return SpendQuery(active.scope, active.limit.unit, active.window)
@@ -91,3 +99,15 @@ def _counters(windows: Sequence[ActiveWindow]) -> list[CounterReading]:
         return sync_gate().read([active.counter for active in windows])
     except RedisError:
         return [CounterReading(None, 0, -1)] * len(windows)
+
+
+def spends_of(scopes: Sequence[tuple[Scope, LimitSet]], *, now: datetime) -> list[Spends]:
+    """The settled spend of each scope, from the ledger, with one question for all of them."""
+    lifetime = Window(0, END_OF_TIME_MS)
+    queries: list[SpendQuery] = []
+    for scope, limits in scopes:
+        single = limits.single
+        current = single.window_at(ms_of(now), calendar=limits.calendar) if single is not None else lifetime
+        queries += [SpendQuery(scope, LimitUnit.USD, current), SpendQuery(scope, LimitUnit.USD, lifetime)]
+    sums = read_spends(queries).sums if queries else ()
+    return [Spends(current, whole) for current, whole in zip(sums[::2], sums[1::2], strict=True)]

@@ -46,9 +46,9 @@ class AsyncGate:
         reply = cast(list[int], await self._run(command))
         return reply[0] != 0
 
-    async def extend(self, root: str, *, call_ids: Sequence[str], now_ms: int) -> None:
-        """Keeps the holds of running calls alive."""
-        await self._run(extend_command(self.names, root, call_ids=call_ids, now_ms=now_ms))
+    async def extend(self, root: str, *, call_ids: Sequence[str], now_ms: int) -> list[int]:
+        """Keeps the holds of running calls alive; says of each whether it is still open."""
+        return cast(list[int], await self._run(extend_command(self.names, root, call_ids=call_ids, now_ms=now_ms)))
 
     async def forget(self, claim: Claim) -> None:
         """Makes the claim's window unknown if it was counted for an older limit; before the ledger is read."""

@@ -84,14 +84,15 @@ class SyncGate:
         value = self._client.get(self.names.birth(root))
         return None if value is None else int(value)
 
-    def active_roots(self, *, since_ms: int) -> list[str]:
-        """Roots that admitted calls since then."""
-        roots = self._client.zrangebyscore(self.names.roots, since_ms, "+inf")
-        return [root.decode() for root in roots]
+    def noted_roots(self) -> list[str]:
+        """Roots that admitted calls lately, or still have open holds."""
+        return [root.decode() for root in self._client.zrange(self.names.roots, 0, -1)]
 
     def drop_idle_roots(self, *, before_ms: int) -> None:
-        """Forgets roots that admitted nothing since then."""
-        self._client.zremrangebyscore(self.names.roots, "-inf", f"({before_ms}")
+        """Forgets roots that admitted nothing since then and hold nothing."""
+        for root in self._client.zrangebyscore(self.names.roots, "-inf", f"({before_ms}"):
+            if self._client.zcard(self.names.holds(root.decode())) == 0:
+                self._client.zrem(self.names.roots, root)
 
     def expired_holds(self, root: str, *, now_ms: int, most: int) -> dict[str, bytes]:
         """Call ids and records of holds whose time is over, oldest first."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from budgets.rules.money import AMOUNT_MAX, MoneyError, nanousd_from_usd, usd_from_nanousd
+from budgets.rules.money import AMOUNT_MAX, MoneyError, exact_usd, nanousd_from_usd
 from budgets.rules.windows import LIFETIME, Calendar, DurationError, Period, Window, parse_period, window_at
 
 LIMITS_MAX = 20
@@ -157,7 +157,7 @@ def entry_json(limit: Limit) -> dict[str, str | int]:
     assert limit.maximum is not None, "only limits with a maximum are stored"
     usd = limit.unit is LimitUnit.USD
     entry: dict[str, str | int] = {"budget_duration": limit.spelled}
-    entry[field] = f"{usd_from_nanousd(limit.maximum):f}" if usd else limit.maximum
+    entry[field] = exact_usd(limit.maximum) if usd else limit.maximum
     if limit.enforcement is not Enforcement.STANDARD:
         entry["enforcement"] = limit.enforcement.value
     return entry

@@ -58,6 +58,11 @@ def usd_from_nanousd(nanousd: int) -> Decimal:
     return Decimal(f"{sign}{text}0" if text.endswith(".") else f"{sign}{text}")
 
 
+def exact_usd(nanousd: int) -> str:
+    """The same as text, never in scientific notation: `0.000000001`."""
+    return format(usd_from_nanousd(nanousd), "f")
+
+
 def usd_text(nanousd: int, *, places: int) -> str:
     """Dollars for people, rounded half up to at most nine `places`: `$10.00`, `-$0.3000`."""
     unit = 10 ** (9 - places)

@@ -1,0 +1,52 @@
+# BudgetGate: what people run, and what CI runs. Needs Python 3.11 or newer with venv and pip, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# For the tools that read the settings without a database or a secret of this checkout.
+TOOL_ENV = DJANGO_SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') BUDGETGATE_DATA_DIR=.cache/tools
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt lock clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Start everything in the foreground: PostgreSQL, Valkey, gateway, worker, beat; Ctrl-C ends it
+	@exec $(BIN)/python manage.py up
+
+test: $(VENV)/.dev ## All tests, two at a time, with the coverage (ARGS="-k word" selects some)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n 2 --dist loadgroup $(ARGS); code=$$?; \
+	    $(BIN)/coverage combine -q && $(BIN)/coverage report --skip-covered; exit $$code
+
+lint: $(VENV)/.dev ## Style, types, layers, migrations and Django's deployment checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(TOOL_ENV) sh -ec 'set -x; $(BIN)/mypy .; $(BIN)/lint-imports; \
+	    $(BIN)/python -W "ignore:Got an error checking" manage.py makemigrations --check --dry-run; \
+	    $(BIN)/python manage.py check --deploy --fail-level WARNING'
+
+fmt: $(VENV)/.dev ## Format the code and repair what can be repaired
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+PIP_COMPILE = $(BIN)/pip-compile -q --no-emit-index-url --no-emit-find-links --strip-extras --no-header
+lock: $(VENV)/.dev ## Write the locked requirements anew (ARGS="--upgrade" takes newer versions)
+	$(PIP_COMPILE) $(ARGS) --output-file requirements.txt requirements.in
+	$(PIP_COMPILE) $(ARGS) --output-file requirements-dev.txt requirements-dev.in
+
+clean: ## Remove the virtual environment and caches; data in var/ stays
+	rm -rf $(VENV) .cache .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# Installed again when the locked requirements change. The marks are written last: a broken install is repeated.
+$(VENV)/.run: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements.txt requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.run
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BudgetGate needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,176 @@
+"""The parts of a management request that every scope has: its limits, and what becomes of names we do not act on.
+
+They check the shape of what was sent. A value that is wrong raises here, with the path to it; what is wrong only
+together with what is stored, the services find.
+"""
+
+import difflib
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import orjson
+from rest_framework import serializers
+
+from budgets.rules.limits import Limit, LimitUnit, parse_duration, parse_maximum
+from budgets.services import parsed_limits
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+MODELS_MAX = 1000
+NAME_LENGTH_MAX = 255
+METADATA_BYTES_MAX = 64 * 1024
+
+
+class RequestSerializer(serializers.Serializer[Any]):
+    """A request whose every field is acted on, or refused: nothing that a client sends is lost.
+
+    `not_yet` names fields that clients know and that do nothing here yet, with the value that means nothing.
+    """
+
+    not_yet: ClassVar[Mapping[str, object]] = {}
+
+    def to_internal_value(self, data: Any) -> Any:
+        refused = refusals(data, known=self.fields, not_yet=self.not_yet)
+        if refused:
+            raise serializers.ValidationError(refused)
+        return super().to_internal_value(data)
+
+
+def refusals(data: Mapping[str, object], *, known: Collection[str], not_yet: Mapping[str, object]) -> dict[str, str]:
+    """Why each field of `data` that is neither known nor empty is refused."""
+    refused = {}
+    for name in data.keys() - set(known):
+        if name not in not_yet:
+            nearest = difflib.get_close_matches(name, [*known, *not_yet], n=1, cutoff=0.4)
+            refused[name] = "unknown field" + (f"; did you mean {nearest[0]}?" if nearest else "")
+        elif not _means_nothing(data[name], not_yet[name]):
+            refused[name] = "not supported yet; leave it out or send null"
+    return dict(sorted(refused.items()))
+
+
+def _means_nothing(value: object, default: object) -> bool:
+    if value is None or value is False or value in ("", [], {}):
+        return True
+    return not isinstance(value, bool) and value == default
+
+
+class TextField(serializers.CharField):
+    """A JSON text and nothing else. An empty one is none, as in web forms."""
+
+    def __init__(self, *, max_length: int = NAME_LENGTH_MAX, required: bool = False) -> None:
+        super().__init__(
+            max_length=max_length,
+            required=required,
+            allow_null=not required,
+            allow_blank=not required,
+            trim_whitespace=False,
+        )
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        if data is not None and data is not serializers.empty and not isinstance(data, str):
+            raise serializers.ValidationError(f"{data!r} is not a text")
+        return super().run_validation(data) or None
+
+
+class FlagField(serializers.BooleanField):
+    """true, false or null and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__(required=False, allow_null=True)
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            raise serializers.ValidationError(f"{data!r} is not allowed; allowed are true and false")
+        return data
+
+
+class NamesField(serializers.ListField):
+    """A list of texts."""
+
+    def __init__(self, *, max_length: int = MODELS_MAX) -> None:
+        super().__init__(child=TextField(required=True), required=False, allow_null=True, max_length=max_length)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, list):
+            raise serializers.ValidationError(f"{data!r} is not a list of texts")
+        return super().to_internal_value(data)
+
+
+class _OptionalField(serializers.Field[Any, Any, Any, Any]):
+    """A field that may be missing or null."""
+
+    def __init__(self, *, source: str | None = None) -> None:
+        super().__init__(required=False, allow_null=True, source=source)
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class MetadataField(_OptionalField):
+    """A JSON object that is kept as it is; its fractions become JSON's usual doubles."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError(f"{data!r} is not an object")
+        try:
+            encoded = orjson.dumps(data, default=_double)
+        except orjson.JSONEncodeError as error:
+            raise serializers.ValidationError(f"it cannot be kept: {error}") from None
+        if len(encoded) > METADATA_BYTES_MAX:
+            raise serializers.ValidationError(f"{len(encoded)} bytes; allowed are at most {METADATA_BYTES_MAX}")
+        kept: dict[str, Any] = orjson.loads(encoded)
+        return kept
+
+
+def _double(value: object) -> float:
+    if not isinstance(value, Decimal) or abs(value) > Decimal("1.7976931348623157e308"):
+        raise TypeError(f"{value} is too large for a JSON number")
+    return float(value)
+
+
+class MoneyField(_OptionalField):
+    """Dollars, as nano-dollars."""
+
+    def to_internal_value(self, data: Any) -> int | None:
+        return None if data == "" else parse_maximum(data, unit=LimitUnit.USD, field=self.field_name or "")
+
+
+class DurationField(_OptionalField):
+    """The duration of a window, as it was spelled."""
+
+    def to_internal_value(self, data: Any) -> str | None:
+        if data == "":
+            return None
+        parse_duration(data, field=self.field_name or "")
+        return str(data)
+
+
+class BudgetLimitsField(_OptionalField):
+    """The list of limits, as values."""
+
+    def to_internal_value(self, data: Any) -> tuple[Limit, ...]:
+        return parsed_limits(data)
+
+
+class WeekStartField(_OptionalField):
+    """The day on which weeks begin: 0 for Monday to 6, or its English name."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, str) and data.lower() in WEEKDAYS:
+            return WEEKDAYS.index(data.lower())
+        if isinstance(data, bool) or not isinstance(data, int) or not 0 <= data <= 6:
+            raise serializers.ValidationError(f"{data!r} is not allowed; allowed are monday to sunday, or 0 to 6")
+        return data
+
+
+class LimitedScopeSerializer(RequestSerializer):
+    """The fields that keys and teams have in common. What it validated is budgets.services.LimitFields and more."""
+
+    max_budget = MoneyField(source="max_budget_nanousd")
+    budget_duration = DurationField()
+    budget_limits = BudgetLimitsField()
+    timezone = TextField(max_length=64)
+    week_start = WeekStartField()
+    models = NamesField()
+    metadata = MetadataField()
+    blocked = FlagField()

@@ -1,0 +1,88 @@
+"""What a route that an admin enters may say. One message per field: the field, its value, and what is allowed.
+
+Reads the fields of an unsaved route, writes nothing; services.py refuses to save a route with problems.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from catalog.models import OUTPUT_TOKENS_MAX, PRICE_FIELDS, PRICE_NANOUSD_MAX, TIMEOUT_S_MAX, Route
+
+DEMO_PROVIDER = "demo"
+_NAME = re.compile(r"[!-~]{1,200}")
+_PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
+# The ending keeps the gateway's own secrets out of reach, and catches a key pasted in place of its name.
+_KEY_ENV = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
+
+
+def route_problems(route: Route) -> dict[str, str]:
+    """Messages by field name; empty when the route can be saved."""
+    return _name_problems(route) | _address_problems(route) | _price_problems(route) | _bound_problems(route)
+
+
+def _name_problems(route: Route) -> dict[str, str]:
+    problems = {}
+    for field in ("model_name", "upstream_model"):
+        if not _NAME.fullmatch(getattr(route, field)):
+            problems[field] = _message(route, field, allowed="1 to 200 visible ASCII characters without spaces")
+    if not _PROVIDER.fullmatch(route.provider):
+        problems["provider"] = _message(route, "provider", allowed="up to 50 lower-case letters, digits, - and _")
+    return problems
+
+
+def _address_problems(route: Route) -> dict[str, str]:
+    problems = {}
+    built_in = route.provider in settings.PROVIDERS or route.provider == DEMO_PROVIDER
+    if not (built_in if route.base_url == "" else _is_http_url(route.base_url)):
+        allowed = "an http or https address with a host and without a query"
+        problems["base_url"] = _message(route, "base_url", allowed=f"{allowed}, or empty" if built_in else allowed)
+    if route.api_key_env and not (len(route.api_key_env) <= 100 and _KEY_ENV.fullmatch(route.api_key_env)):
+        # The value is not repeated: it may be the key itself.
+        problems["api_key_env"] = (
+            "api_key_env is not the name of an environment variable; allowed is a name like MISTRAL_API_KEY, "
+            "in capital letters and ending in _API_KEY, or empty"
+        )
+    return problems
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        has_host = bool(url.hostname) and url.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        return False
+    return url.scheme in {"http", "https"} and has_host and not (url.query or url.fragment)
+
+
+def _price_problems(route: Route) -> dict[str, str]:
+    problems = {}
+    for field in PRICE_FIELDS:
+        price = getattr(route, field)
+        if price is not None and not 0 <= price <= PRICE_NANOUSD_MAX:
+            problems[field] = _message(route, field, allowed=f"0 to {PRICE_NANOUSD_MAX} nano-USD, or empty")
+    given = [field for field in PRICE_FIELDS if getattr(route, field) is not None]
+    for field in PRICE_FIELDS[:2]:
+        if given and field not in given:
+            problems[field] = f"{field} is empty; allowed is a price, because {given[0]} has one"
+    return problems
+
+
+def _bound_problems(route: Route) -> dict[str, str]:
+    limits = {
+        "output_tokens_max": OUTPUT_TOKENS_MAX,
+        "connect_timeout_s": TIMEOUT_S_MAX,
+        "read_timeout_s": TIMEOUT_S_MAX,
+    }
+    return {
+        field: _message(route, field, allowed=f"a whole number from 1 to {maximum}, or empty")
+        for field, maximum in limits.items()
+        if getattr(route, field) is not None and not 1 <= getattr(route, field) <= maximum
+    }
+
+
+def _message(route: Route, field: str, *, allowed: str) -> str:
+    return f"{field} is {getattr(route, field)!r}; allowed is {allowed}"

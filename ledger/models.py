@@ -1,0 +1,67 @@
+"""The ledger: entries, the only truth about money, and their hourly rollups. Amounts are in nano-dollars.
+
+Both tables are partitioned by time, which Django cannot declare: the migration makes them with SQL, and
+ledger/posting.py alone writes them. A trigger refuses to change an entry.
+"""
+
+from django.db import models
+
+
+class Entry(models.Model):
+    """One finished call: its usage and its cost. `id` is the call's; `admitted_at` says which windows it belongs to.
+
+    `posting` is the database transaction that wrote the row: a counter that was seeded from a snapshot knows by it
+    whether the entry was in the sum already.
+    """
+
+    class Kind(models.TextChoices):
+        CALL = "call"
+        UNSETTLED = "unsettled"
+
+    id = models.UUIDField(primary_key=True)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    admitted_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+    posted_at = models.DateTimeField()
+    posting = models.BigIntegerField()
+    key_id = models.UUIDField()
+    team_id = models.CharField(max_length=128, null=True)
+    model = models.CharField(max_length=256)
+    provider = models.CharField(max_length=64)
+    upstream_model = models.CharField(max_length=256)
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cache_read_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    cost_nanousd = models.BigIntegerField()
+    hold_nanousd = models.BigIntegerField()
+    price_source = models.CharField(max_length=256)
+    is_estimated = models.BooleanField()
+    is_unpriced = models.BooleanField()
+    is_streamed = models.BooleanField()
+    http_status = models.SmallIntegerField()
+    first_byte_ms = models.IntegerField(null=True)
+
+    class Meta:
+        verbose_name_plural = "entries"
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Rollup(models.Model):
+    """What a scope spent with one model in one hour of admission; sums of entries, written in their transaction."""
+
+    pk = models.CompositePrimaryKey("scope_kind", "scope_id", "hour_at", "model")
+    scope_kind = models.CharField(max_length=16)
+    scope_id = models.CharField(max_length=128)
+    hour_at = models.DateTimeField()
+    model = models.CharField(max_length=256)
+    requests = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost_nanousd = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.scope_kind} {self.scope_id} {self.hour_at:%Y-%m-%d %H:00}"

@@ -1,0 +1,91 @@
+"""Posting: entries into the ledger and their sums into the rollups, in one statement and so in one transaction.
+
+An entry whose id the ledger already has is ignored, together with its part of the rollups. Amounts are in nano-dollars.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import orjson
+from django.db import connection, transaction
+
+from budgets.rules.settlement import Entry
+
+COLUMNS = (
+    "id, kind, key_id, team_id, model, provider, upstream_model, input_tokens, output_tokens, cache_read_tokens, "
+    "cache_write_tokens, reasoning_tokens, cost_nanousd, hold_nanousd, price_source, is_estimated, is_unpriced, "
+    "is_streamed, http_status, first_byte_ms"
+)
+
+# Rollup rows are upserted in one order by everybody, so two postings cannot lock each other out.
+POST = f"""
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%s::jsonb) AS entry (
+        id uuid, kind text, key_id uuid, team_id text, model text, provider text, upstream_model text,
+        input_tokens bigint, output_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint,
+        reasoning_tokens bigint, cost_nanousd bigint, hold_nanousd bigint, price_source text, is_estimated boolean,
+        is_unpriced boolean, is_streamed boolean, http_status smallint, first_byte_ms integer,
+        admitted_ms bigint, finished_ms bigint
+    )
+), posted AS (
+    INSERT INTO ledger_entry ({COLUMNS}, admitted_at, finished_at)
+    SELECT {COLUMNS},
+        timestamptz 'epoch' + admitted_ms * interval '1 millisecond',
+        timestamptz 'epoch' + finished_ms * interval '1 millisecond'
+    FROM given
+    ON CONFLICT DO NOTHING
+    RETURNING *
+), scoped AS (
+    SELECT 'key' AS scope_kind, key_id::text AS scope_id, * FROM posted
+    UNION ALL
+    SELECT 'team', team_id, * FROM posted WHERE team_id IS NOT NULL
+), rolled AS (
+    INSERT INTO ledger_rollup AS rollup
+        (scope_kind, scope_id, hour_at, model, requests, input_tokens, output_tokens, cost_nanousd)
+    SELECT scope_kind, scope_id, date_trunc('hour', admitted_at, 'UTC') AS hour_at, model,
+        count(*), sum(input_tokens), sum(output_tokens), sum(cost_nanousd)
+    FROM scoped
+    GROUP BY 1, 2, 3, 4
+    ORDER BY 1, 2, 3, 4
+    ON CONFLICT (scope_kind, scope_id, hour_at, model) DO UPDATE SET
+        requests = rollup.requests + excluded.requests,
+        input_tokens = rollup.input_tokens + excluded.input_tokens,
+        output_tokens = rollup.output_tokens + excluded.output_tokens,
+        cost_nanousd = rollup.cost_nanousd + excluded.cost_nanousd
+)
+SELECT id, posting, cost_nanousd, input_tokens + output_tokens FROM posted
+"""  # noqa: S608 - the only thing put in is the list of columns above
+
+FIND = """
+SELECT entry.id, entry.posting, entry.cost_nanousd, entry.input_tokens + entry.output_tokens
+FROM ledger_entry AS entry
+JOIN unnest(%s::uuid[], %s::bigint[]) AS wanted (id, admitted_ms)
+    ON entry.id = wanted.id AND entry.admitted_at = timestamptz 'epoch' + wanted.admitted_ms * interval '1 millisecond'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What the ledger holds for a call: the transaction that wrote it, its cost and its tokens."""
+
+    transaction: int
+    cost_nanousd: int
+    tokens: int
+
+
+def post_entries(entries: Sequence[Entry]) -> dict[str, Posted]:
+    """Writes entries and says what the ledger holds now for each of their ids.
+
+    An entry that was posted before (by a task, or by a try whose answer was lost) stays as it is: its cost counts.
+    Raises django.db.Error where the database cannot take them; then none is written.
+    """
+    rows = orjson.dumps([asdict(entry) | {"admitted_ms": entry.admitted_ms} for entry in entries]).decode()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(POST, [rows])
+        found = cursor.fetchall()
+        if len(found) < len(entries):
+            new = {str(row[0]) for row in found}
+            old = [entry for entry in entries if entry.id not in new]
+            cursor.execute(FIND, [[entry.id for entry in old], [entry.admitted_ms for entry in old]])
+            found += cursor.fetchall()
+    return {str(row[0]): Posted(row[1], row[2], row[3]) for row in found}

@@ -1,0 +1,83 @@
+"""What a scope spent between two instants: whole hours from the rollups, the rest from the entries.
+
+One statement for any number of windows, so that all sums and the snapshot that names them are of one moment.
+"""
+
+from collections.abc import Sequence
+
+from django.db import connection
+
+from budgets.rules.limits import LimitUnit
+from budgets.rules.windows import END_OF_TIME_MS
+from budgets.usage import SpendQuery, SpendReading
+
+HOUR_MS = 3600_000
+
+# The bounds come as milliseconds: head and tail are the parts of the window that are no whole hours.
+SPENDS = """
+WITH query AS (
+    SELECT n, kind, id,
+        timestamptz 'epoch' + head_ms * interval '1 millisecond' AS head_at,
+        timestamptz 'epoch' + low_ms * interval '1 millisecond' AS low_at,
+        timestamptz 'epoch' + high_ms * interval '1 millisecond' AS high_at,
+        timestamptz 'epoch' + tail_ms * interval '1 millisecond' AS tail_at
+    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+        WITH ORDINALITY AS bound (kind, id, head_ms, low_ms, high_ms, tail_ms, n)
+)
+SELECT
+    pg_current_snapshot()::text,
+    COALESCE(hours.cost, 0) + COALESCE(edges.cost, 0),
+    COALESCE(hours.tokens, 0) + COALESCE(edges.tokens, 0),
+    COALESCE(hours.requests, 0) + COALESCE(edges.requests, 0)
+FROM query
+CROSS JOIN LATERAL (
+    SELECT sum(cost_nanousd) AS cost, sum(input_tokens + output_tokens) AS tokens, sum(requests) AS requests
+    FROM ledger_rollup
+    WHERE scope_kind = query.kind AND scope_id = query.id AND hour_at >= low_at AND hour_at < high_at
+) AS hours
+CROSS JOIN LATERAL (
+    SELECT sum(cost_nanousd) AS cost, sum(input_tokens + output_tokens) AS tokens, count(*) AS requests
+    FROM (
+        SELECT admitted_at, cost_nanousd, input_tokens, output_tokens FROM ledger_entry
+        WHERE query.kind = 'key' AND key_id = CASE WHEN query.kind = 'key' THEN query.id::uuid END
+            AND admitted_at >= head_at AND admitted_at < tail_at
+            AND (admitted_at < low_at OR admitted_at >= high_at)
+        UNION ALL
+        SELECT admitted_at, cost_nanousd, input_tokens, output_tokens FROM ledger_entry
+        WHERE query.kind = 'team' AND team_id = CASE WHEN query.kind = 'team' THEN query.id END
+            AND admitted_at >= head_at AND admitted_at < tail_at
+            AND (admitted_at < low_at OR admitted_at >= high_at)
+    ) AS entry
+) AS edges
+ORDER BY query.n
+"""
+
+_COLUMN = {LimitUnit.USD: 1, LimitUnit.TOKENS: 2, LimitUnit.REQUESTS: 3}
+
+
+def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
+    """The sum of each query in its unit, and the snapshot they were read in. One statement, whatever the number."""
+    if not queries:
+        return SpendReading((), "")
+    bounds = [_bounds(query.window.start_ms, query.window.end_ms) for query in queries]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            SPENDS,
+            [
+                [query.scope.kind for query in queries],
+                [query.scope.id for query in queries],
+                *(list(column) for column in zip(*bounds, strict=True)),
+            ],
+        )
+        rows = cursor.fetchall()
+    sums = tuple(int(row[_COLUMN[query.unit]]) for row, query in zip(rows, queries, strict=True))
+    return SpendReading(sums, rows[0][0])
+
+
+def _bounds(start_ms: int, end_ms: int) -> tuple[int, int, int, int]:
+    """Head, first whole hour, end of the last whole hour, tail. Without a whole hour in it, all of it is head."""
+    low_ms = -(-start_ms // HOUR_MS) * HOUR_MS
+    high_ms = (end_ms + 1 if end_ms == END_OF_TIME_MS else end_ms) // HOUR_MS * HOUR_MS
+    if low_ms >= high_ms:
+        return start_ms, end_ms, end_ms, end_ms
+    return start_ms, low_ms, high_ms, end_ms

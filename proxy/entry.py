@@ -1,0 +1,145 @@
+"""The ASGI entry of the LLM routes: reads the body, runs middleware and view, sends the answer. Nothing else.
+
+Django's own handler costs three times as much as all of this (docs/architecture.md). When a client hangs up in the
+middle of a stream, the stream is read on to its end without him, for a while: the provider's last event says what it
+cost.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from io import BytesIO
+from typing import Any, cast
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from proxy.errors import body_too_large
+from proxy.middleware import BudgetMiddleware, GetResponse
+from proxy.plane import DataPlane
+from proxy.views import ChatCompletionsView, EventStreamResponse, ModelsView, response_of
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+READ_ON_S = 120.0
+
+VIEWS = {
+    "/chat/completions": ChatCompletionsView,
+    "/v1/chat/completions": ChatCompletionsView,
+    "/models": ModelsView,
+    "/v1/models": ModelsView,
+}
+
+
+class ClientGone(Exception):
+    """The client hung up before the whole request had come."""
+
+
+class ProxyEntry:
+    """An ASGI application for the paths in VIEWS."""
+
+    def __init__(self, plane: DataPlane, *, body_bytes_max: int) -> None:
+        self._body_bytes_max = body_bytes_max
+        self._handlers = {
+            path: BudgetMiddleware(cast(GetResponse, view.as_view()), plane=plane) for path, view in VIEWS.items()
+        }
+        self._reading_on: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._read_body(scope, receive)
+        except ClientGone:
+            return
+        if body is None:
+            response: HttpResponseBase = response_of(body_too_large(self._body_bytes_max))
+        else:
+            request = ASGIRequest(scope, BytesIO(body))
+            request._body = body
+            response = await self._handlers[scope["path"]](request)
+        if isinstance(response, EventStreamResponse):
+            await self._send_stream(response, receive=receive, send=send)
+        else:
+            await send(_start_of(response))
+            await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
+
+    async def drain(self) -> None:
+        """Waits for streams that are read on without their clients."""
+        if self._reading_on:
+            await asyncio.wait(self._reading_on)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The body, or None where it is larger than allowed; what is announced as too large is not read at all."""
+        for name, value in scope["headers"]:
+            if name == b"content-length" and int(value) > self._body_bytes_max:
+                return None
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body = cast(bytes, message.get("body", b""))
+            return None if len(body) > self._body_bytes_max else body
+        return await self._read_parts(message, receive)
+
+    async def _read_parts(self, message: Message, receive: Receive) -> bytes | None:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._body_bytes_max:
+                return None
+            if not message.get("more_body", False):
+                return b"".join(parts)
+            message = await receive()
+
+    async def _send_stream(self, response: EventStreamResponse, *, receive: Receive, send: Send) -> None:
+        gone = asyncio.create_task(_wait_until_gone(receive))
+        try:
+            await send(_start_of(response))
+            async for chunk in response.events:
+                if gone.done():
+                    self._read_on(response.events)
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except OSError:
+            self._read_on(response.events)
+        finally:
+            gone.cancel()
+
+    def _read_on(self, events: AsyncGenerator[bytes, None]) -> None:
+        task = asyncio.create_task(_read_to_end(events))
+        self._reading_on.add(task)
+        task.add_done_callback(self._reading_on.discard)
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read_to_end(events: AsyncGenerator[bytes, None]) -> None:
+    """Ends the stream either way: at its end, or by closing it, which charges the call for what came so far."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READ_ON_S):
+            async for _ in events:
+                pass
+    await events.aclose()
+
+
+def _start_of(response: HttpResponseBase) -> Message:
+    return {"type": "http.response.start", "status": response.status_code, "headers": _header_bytes(response)}
+
+
+def _header_bytes(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
+    headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    if not response.streaming:
+        headers.append((b"content-length", str(len(cast(HttpResponse, response).content)).encode("ascii")))
+    return headers

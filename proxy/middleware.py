@@ -1,0 +1,72 @@
+"""The budget middleware: no call reaches its view, and so no provider, before every window has room for it.
+
+It speaks Django's async middleware protocol. proxy/entry.py runs it without Django's handler stack; it works around any
+async view of proxy.views.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from proxy.errors import ApiError
+from proxy.plane import Call, DataPlane
+from proxy.profiles import CachedKey
+from proxy.views import response_of
+
+GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+FREE_PATHS = frozenset({"/models", "/v1/models"})
+
+
+class BudgetMiddleware:
+    """authenticate -> estimate -> admit, then the view forwards and settles."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse, *, plane: DataPlane) -> None:
+        self.get_response = get_response
+        self.plane = plane
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        key = await self.plane.authenticate(presented_key(request))
+        if isinstance(key, ApiError):
+            return response_of(key)
+        _attach(request, plane=self.plane, key=key)
+        if request.path in FREE_PATHS or request.method != "POST":
+            return await self.get_response(request)
+        call = self.plane.estimate(key, request.body)
+        if isinstance(call, ApiError):
+            return response_of(call)
+        refusal = await self.plane.admit(call)
+        if refusal is not None:
+            return response_of(refusal)
+        return await self._forwarded(request, call)
+
+    async def _forwarded(self, request: HttpRequest, call: Call) -> HttpResponseBase:
+        request.call = call  # type: ignore[attr-defined]
+        response = await self.get_response(request)
+        if not response.streaming and not call.is_settled:
+            # The view failed before it asked the provider, or forgot the call: the hold must not stay.
+            self.plane.release(call)
+        return response
+
+
+def _attach(request: HttpRequest, *, plane: DataPlane, key: CachedKey) -> None:
+    request.plane = plane  # type: ignore[attr-defined]
+    request.key = key  # type: ignore[attr-defined]
+
+
+def presented_key(request: HttpRequest) -> str | None:
+    """The key, from the headers that clients of OpenAI, Azure, Anthropic and LiteLLM send it in."""
+    for value in (
+        request.META.get("HTTP_AUTHORIZATION", ""),
+        request.META.get("HTTP_X_API_KEY", ""),
+        request.META.get("HTTP_API_KEY", ""),
+        request.META.get("HTTP_X_LITELLM_API_KEY", ""),
+    ):
+        if value:
+            scheme, _, rest = value.partition(" ")
+            return str(rest.strip() if scheme.lower() == "bearer" else value)
+    return None

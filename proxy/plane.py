@@ -1,0 +1,390 @@
+"""The data plane: the life of a call. No Django, no HTTP server, no database: what it needs of them it is given.
+
+    authenticate -> estimate -> admit -> forward -> settle
+
+The middleware does the first three, the view forwards, and whoever reads the end of the answer settles.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from budgets.gate.aio import AsyncGate
+from budgets.gate.windows import ActiveWindow, Amounts
+from budgets.gate.wire import StoreDown
+from budgets.rules.admission import Admission, Reading, Status, Verdict
+from budgets.rules.calls import new_call_id
+from budgets.rules.limits import LimitUnit
+from budgets.rules.money import AMOUNT_MAX
+from budgets.rules.settlement import Entry, HeldWindow, Settlement, encode
+from catalog.pricing import PriceCard, Usage, at_service_tier, cost_nanousd
+from catalog.routing import ResolvedRoute
+from proxy import errors
+from proxy.adapters import openai
+from proxy.adapters.demo import demo_answer
+from proxy.errors import ApiError, Refused
+from proxy.estimate import Estimate, EstimateError, estimate_chat, output_bound_within
+from proxy.metering import Measured
+from proxy.profiles import CachedKey, DatabaseDown, ProfileCache
+from proxy.settler import Settler
+from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamTimeout
+
+logger = logging.getLogger(__name__)
+
+NOTE_ROOT_MS = 60_000
+SEED_TRIES = 3
+
+
+class Routes(Protocol):
+    """Which public model names there are, and where they go. No I/O."""
+
+    def resolve(self, model: str) -> ResolvedRoute | None: ...
+    def names(self) -> list[str]: ...
+
+
+class SpendSum(Protocol):
+    """What the ledger says was spent in windows, and the snapshot it was read in."""
+
+    @property
+    def sums(self) -> tuple[int, ...]: ...
+    @property
+    def snapshot(self) -> str: ...
+
+
+ReadSpends = Callable[[Sequence[ActiveWindow]], Awaitable[SpendSum]]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneSettings:
+    """What an operator can choose of the data plane."""
+
+    master_key_hash: str
+    output_tokens_default: int
+    admit_while_store_down: bool
+    admit_unpriced: bool
+    demo_chunk_delay_s: float
+
+
+@dataclass(slots=True)
+class Call:
+    """One admitted call until it is settled. `room` is what its tightest USD window had left, its own hold included."""
+
+    id: str
+    key: CachedKey
+    route: ResolvedRoute
+    payload: dict[str, object]
+    body: bytes
+    estimate: Estimate
+    windows: tuple[ActiveWindow, ...]
+    held: tuple[HeldWindow, ...]
+    readings: tuple[Reading, ...]
+    birth_ms: int
+    admitted_ms: int
+    usage_added: bool = False
+    first_byte_ms: int | None = None
+    cost_nanousd: int | None = None
+    is_settled: bool = False
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.payload.get("stream") is True
+
+
+def now_ms() -> int:
+    """The clock of the data plane: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class DataPlane:
+    """Everything between a request and a provider."""
+
+    def __init__(
+        self,
+        *,
+        settings: PlaneSettings,
+        gate: AsyncGate,
+        profiles: ProfileCache,
+        routes: Routes,
+        read_spends: ReadSpends,
+        settler: Settler,
+        upstream: Upstream,
+    ) -> None:
+        self.settings = settings
+        self.gate = gate
+        self.profiles = profiles
+        self.routes = routes
+        self.settler = settler
+        self.upstream = upstream
+        self._read_spends = read_spends
+        self._roots_noted: dict[str, int] = {}
+        self._seeding: dict[str, asyncio.Task[None]] = {}
+
+    # --- authenticate ---------------------------------------------------------------------------------
+
+    async def authenticate(self, presented: str | None) -> CachedKey | ApiError:
+        """The key that a caller presents, if it may make calls now."""
+        if not presented:
+            return errors.no_key()
+        if not presented.startswith("sk-"):
+            return errors.malformed_key()
+        token_hash = hashlib.sha256(presented.encode()).hexdigest()
+        if hmac.compare_digest(token_hash, self.settings.master_key_hash):
+            return errors.master_key_calls()
+        at_ms = now_ms()
+        try:
+            key = await self.profiles.get(token_hash, now_ms=at_ms)
+        except DatabaseDown:
+            return errors.database_down()
+        if key is None:
+            return errors.unknown_key()
+        return _barred(key, at_ms=at_ms) or key
+
+    # --- estimate -------------------------------------------------------------------------------------
+
+    def estimate(self, key: CachedKey, body: bytes) -> Call | ApiError:
+        """What the call asks for, where it goes, and the most it can cost."""
+        payload = _payload_of(body)
+        if isinstance(payload, ApiError):
+            return payload
+        model = payload["model"]
+        assert isinstance(model, str), "_payload_of lets only texts through"
+        route = self.routes.resolve(model)
+        denied = _model_denied(key, {model} if route is None else {model, route.model})
+        if denied is not None:
+            return denied
+        if route is None:
+            return errors.unknown_model(model)
+        if route.card is None and not self.settings.admit_unpriced:
+            return errors.unpriced_model(model)
+        try:
+            default = self.settings.output_tokens_default
+            estimate = estimate_chat(payload, body=body, route=route, output_tokens_default=default)
+        except EstimateError as error:
+            return errors.bad_request(str(error), param=error.field)
+        at_ms = now_ms()
+        amounts = Amounts(estimate.cost_nanousd, estimate.tokens)
+        windows = key.windows(at_ms)
+        held = tuple(active.held(amounts) for active in windows)
+        return Call(new_call_id(at_ms), key, route, payload, body, estimate, windows, held, (), 0, at_ms)
+
+    # --- admit ----------------------------------------------------------------------------------------
+
+    async def admit(self, call: Call) -> ApiError | None:
+        """Holds the estimate in every window of the call, or says which window refuses it."""
+        try:
+            admission = await self._admission(call)
+        except StoreDown:
+            if self.settings.admit_while_store_down:
+                return None
+            # The store may have run the script and only its answer was lost.
+            self.release(call)
+            return errors.store_down()
+        except DatabaseDown:
+            return errors.database_down()
+        call.readings, call.birth_ms = admission.readings, admission.birth_ms
+        if admission.status in (Status.ADMITTED, Status.ADMITTED_BEFORE):
+            self.settler.opened(call.id, root=call.key.profile.root)
+            return None
+        if admission.status is Status.UNKNOWN:
+            return errors.store_down()
+        return errors.budget_error(_refused(call), now_ms=call.admitted_ms)
+
+    async def _admission(self, call: Call) -> Admission:
+        root = call.key.profile.root
+        if call.admitted_ms - self._roots_noted.get(root, 0) > NOTE_ROOT_MS:
+            await self.gate.note_root(root, now_ms=call.admitted_ms)
+            self._note(root, call.admitted_ms)
+        amounts = Amounts(call.estimate.cost_nanousd, call.estimate.tokens)
+        claims = [active.claim(amounts) for active in call.windows]
+        record = encode(_settlement(call, _unsettled(call), birth_ms=0))
+        for _ in range(SEED_TRIES):
+            admission = await self.gate.admit(
+                root, call_id=call.id, record=record, claims=claims, now_ms=call.admitted_ms
+            )
+            if admission.status is not Status.UNKNOWN:
+                break
+            await self._seed(call.windows, readings=admission.readings)
+        return admission
+
+    def _note(self, root: str, at_ms: int) -> None:
+        if len(self._roots_noted) > 100_000:
+            self._roots_noted.clear()
+        self._roots_noted[root] = at_ms
+
+    async def _seed(self, windows: tuple[ActiveWindow, ...], *, readings: tuple[Reading, ...]) -> None:
+        """Asks the ledger for windows that the store does not know; calls that come meanwhile share the answer."""
+        unknown = [
+            active for active, reading in zip(windows, readings, strict=True) if reading.verdict is Verdict.UNKNOWN
+        ]
+        mine = [active for active in unknown if active.counter not in self._seeding]
+        if mine:
+            task = asyncio.create_task(self._seed_from_ledger(mine))
+            for active in mine:
+                self._seeding[active.counter] = task
+            task.add_done_callback(lambda _: [self._seeding.pop(active.counter, None) for active in mine])
+        waiting = {self._seeding[active.counter] for active in unknown if active.counter in self._seeding}
+        await asyncio.gather(*(asyncio.shield(task) for task in waiting))
+
+    async def _seed_from_ledger(self, windows: list[ActiveWindow]) -> None:
+        claims = [active.claim(Amounts(0, 0)) for active in windows]
+        # Before the ledger is read: costs that are settled from here on wait in the counter for the seed.
+        await asyncio.gather(*(self.gate.forget(claim) for claim in claims))
+        reading = await self._read_spends(windows)
+        await asyncio.gather(
+            *(
+                self.gate.seed(claim, spent=spent, snapshot=reading.snapshot)
+                for claim, spent in zip(claims, reading.sums, strict=True)
+            )
+        )
+
+    # --- forward --------------------------------------------------------------------------------------
+
+    async def forward(self, call: Call) -> Answer | ApiError:
+        """The provider's answer. Where there is none, the hold is released and the call costs nothing."""
+        try:
+            return await self._send(call)
+        except UpstreamTimeout:
+            self.release(call)
+            return errors.upstream_timeout(call.route.provider)
+        except UpstreamBroken as error:
+            logger.info("call %s: %s broke off: %s", call.id, call.route.provider, error)
+            self.release(call)
+            return errors.upstream_unreachable(call.route.provider)
+
+    async def _send(self, call: Call) -> Answer:
+        outgoing = openai.outgoing(
+            call.payload, body=call.body, route=call.route, output_bound=_needed_output_bound(call)
+        )
+        call.usage_added = outgoing.usage_added
+        if call.route.provider == "demo":
+            payload = orjson.loads(outgoing.body)
+            return await demo_answer(payload, chunk_delay_s=self.settings.demo_chunk_delay_s)
+        headers = openai.request_headers(call.route, call_id=call.id, stream=call.is_streamed)
+        return await self.upstream.send(
+            call.route, path=openai.PATH, body=outgoing.body, headers=headers, stream=call.is_streamed
+        )
+
+    # --- settle ---------------------------------------------------------------------------------------
+
+    def settle(self, call: Call, measured: Measured, *, http_status: int) -> None:
+        """Charges what the call used. The client never waits for it."""
+        if call.is_settled:
+            return
+        call.is_settled = True
+        call.cost_nanousd = _cost(call.route.card, measured)
+        entry = _entry(call, measured, kind="call", cost_nanousd=call.cost_nanousd, http_status=http_status)
+        self.settler.charge(_settlement(call, entry, birth_ms=call.birth_ms))
+
+    def release(self, call: Call) -> None:
+        """Takes the hold out of a call that the provider did nothing for."""
+        if call.is_settled:
+            return
+        call.is_settled = True
+        self.settler.release(call.id, root=call.key.profile.root, birth_ms=call.birth_ms, windows=call.held)
+
+
+def _barred(key: CachedKey, *, at_ms: int) -> ApiError | None:
+    profile = key.profile
+    if profile.blocked:
+        return errors.blocked_key()
+    if profile.team_blocked:
+        return errors.blocked_team(profile.team_id)
+    if profile.expires_ms is not None and profile.expires_ms <= at_ms:
+        return errors.expired_key(profile.expires_ms)
+    return None
+
+
+def _payload_of(body: bytes) -> dict[str, object] | ApiError:
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return errors.bad_request(f"The request body is not JSON: {error}")
+    if not isinstance(payload, dict):
+        return errors.bad_request("The request body is not a JSON object.")
+    if not isinstance(payload.get("model"), str):
+        return errors.bad_request("model is missing or is no text; it names the model to call.", param="model")
+    if not isinstance(payload.get("stream", False), bool | None):
+        return errors.bad_request("stream is neither true nor false.", param="stream")
+    return payload
+
+
+def _model_denied(key: CachedKey, names: set[str]) -> ApiError | None:
+    """One model can have two spellings (`gpt-4o`, `openai/gpt-4o`); a list that has one of them allows both."""
+    if key.profile.models is not None and key.profile.models.isdisjoint(names):
+        return errors.model_denied(min(names), holder="key")
+    if key.profile.team_models is not None and key.profile.team_models.isdisjoint(names):
+        return errors.model_denied(min(names), holder="team")
+    return None
+
+
+def _refused(call: Call) -> Refused:
+    index = errors.refusing(call.windows, readings=call.readings)
+    active, reading = call.windows[index], call.readings[index]
+    fits = None
+    if active.limit.unit is LimitUnit.USD and reading.verdict is Verdict.TOO_LARGE:
+        fits = output_bound_within(call.estimate, card=call.route.card, room_nanousd=active.limit.maximum or 0)
+    return Refused(active, reading, call.held[index].hold, fits)
+
+
+def _needed_output_bound(call: Call) -> int | None:
+    """A strict limit holds only if the answer cannot outgrow the estimate: where the client set no bound, we do."""
+    if call.estimate.bound_given or not any(active.limit.enforcement == "strict" for active in call.windows):
+        return None
+    return call.estimate.output_tokens // call.estimate.choices
+
+
+def _cost(card: PriceCard | None, measured: Measured) -> int:
+    if card is None:
+        return 0
+    card = at_service_tier(card, service_tier=measured.service_tier)
+    return min(cost_nanousd(card, measured.usage), AMOUNT_MAX)
+
+
+def _settlement(call: Call, entry: Entry, *, birth_ms: int) -> Settlement:
+    return Settlement(entry, call.key.profile.root, birth_ms, call.held)
+
+
+def _unsettled(call: Call) -> Entry:
+    """What is charged if this gateway dies before the call ends: all that the call may cost."""
+    usage = Usage(input_tokens=call.estimate.input_tokens, output_tokens=call.estimate.output_tokens)
+    measured = Measured(usage, is_estimated=True)
+    return _entry(call, measured, kind="unsettled", cost_nanousd=call.estimate.cost_nanousd, http_status=0)
+
+
+def _entry(call: Call, measured: Measured, *, kind: str, cost_nanousd: int, http_status: int) -> Entry:
+    profile, usage = call.key.profile, measured.usage
+    return Entry(
+        id=call.id,
+        kind=kind,
+        finished_ms=now_ms(),
+        key_id=profile.key_id,
+        team_id=profile.team_id,
+        model=call.route.model,
+        provider=call.route.provider,
+        upstream_model=call.route.upstream_model,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        cost_nanousd=cost_nanousd,
+        hold_nanousd=call.estimate.cost_nanousd,
+        price_source=call.route.card.source if call.route.card is not None else "",
+        is_estimated=measured.is_estimated,
+        is_unpriced=call.route.card is None,
+        is_streamed=call.is_streamed,
+        http_status=http_status,
+        first_byte_ms=call.first_byte_ms,
+    )
+
+
+def models_of(key: CachedKey, *, routes: Routes) -> list[str]:
+    """The models that a key may call."""
+    return [name for name in routes.names() if _model_denied(key, {name}) is None]

@@ -1,0 +1,137 @@
+"""What this process knows of keys: profiles and their open windows, kept for seconds.
+
+A change on the management side drops a profile at once (budgetgate/plane.py listens); age is only the safety net. A
+profile that is too old is read again before it is used, so that a new limit misses no call for longer than admission's
+margin. While the database is down, known keys go on with what is known.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from budgets.gate.protocol import Names
+from budgets.gate.windows import ActiveWindow, active_windows
+from budgets.rules.scopes import KeyProfile
+
+logger = logging.getLogger(__name__)
+
+FRESH_MS = 5_000
+USABLE_MS = 8_000
+OUTAGE_MS = 3600_000
+UNKNOWN_KEYS_MAX = 10_000
+KEYS_MAX = 200_000
+
+ValueT = TypeVar("ValueT")
+Load = Callable[[str], Awaitable[KeyProfile | None]]
+
+
+class DatabaseDown(Exception):
+    """The database does not answer, and what is known is not enough."""
+
+
+class CachedKey:
+    """A profile with the windows that are open now; they are worked out again when the first of them ends."""
+
+    __slots__ = ("_names", "_until_ms", "_windows", "loaded_ms", "profile")
+
+    def __init__(self, profile: KeyProfile, *, names: Names, loaded_ms: int) -> None:
+        self.profile = profile
+        self.loaded_ms = loaded_ms
+        self._names = names
+        self._windows: tuple[ActiveWindow, ...] = ()
+        self._until_ms = -1
+
+    def windows(self, now_ms: int) -> tuple[ActiveWindow, ...]:
+        """The open window of every limit of the key and its team."""
+        if not now_ms < self._until_ms:
+            profile = self.profile
+            self._windows = active_windows(profile.scopes, names=self._names, root=profile.root, now_ms=now_ms)
+            self._until_ms = min((active.window.end_ms for active in self._windows), default=now_ms + FRESH_MS)
+        return self._windows
+
+
+class ProfileCache:
+    """Profiles by token hash. `load` asks the database, off the event loop; it raises DatabaseDown where it is down."""
+
+    def __init__(self, load: Load, *, names: Names) -> None:
+        self._load = load
+        self._names = names
+        self._known: OrderedDict[str, CachedKey] = OrderedDict()
+        self._unknown: OrderedDict[str, int] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[CachedKey | None]] = {}
+        self._generation = 0
+
+    async def get(self, token_hash: str, *, now_ms: int) -> CachedKey | None:
+        """The key, or None where there is none. Raises DatabaseDown."""
+        cached = self._known.get(token_hash)
+        if cached is None:
+            if self._unknown.get(token_hash, 0) > now_ms - FRESH_MS:
+                return None
+            return await self._reload(token_hash, now_ms=now_ms)
+        age_ms = now_ms - cached.loaded_ms
+        if age_ms < FRESH_MS:
+            return cached
+        reload = self._reload(token_hash, now_ms=now_ms)
+        if age_ms < USABLE_MS:
+            reload.add_done_callback(_note_failure)
+            return cached
+        try:
+            return await reload
+        except DatabaseDown:
+            if age_ms < OUTAGE_MS:
+                return cached
+            raise
+
+    def drop(self, token_hash: str) -> None:
+        """Forgets one key, also one that is being read at this moment."""
+        self._generation += 1
+        self._known.pop(token_hash, None)
+        self._unknown.pop(token_hash, None)
+
+    def drop_team(self, team_id: str) -> None:
+        """Forgets every key of a team."""
+        for token_hash in [key for key, cached in self._known.items() if cached.profile.team_id == team_id]:
+            del self._known[token_hash]
+        self._generation += 1
+
+    def clear(self) -> None:
+        """Forgets everything: messages about changes may have been missed."""
+        self._generation += 1
+        self._known.clear()
+        self._unknown.clear()
+
+    def _reload(self, token_hash: str, *, now_ms: int) -> "asyncio.Task[CachedKey | None]":
+        task = self._loading.get(token_hash)
+        if task is None:
+            task = asyncio.create_task(self._read(token_hash, now_ms=now_ms))
+            self._loading[token_hash] = task
+            task.add_done_callback(lambda _: self._loading.pop(token_hash, None))
+        return task
+
+    async def _read(self, token_hash: str, *, now_ms: int) -> CachedKey | None:
+        generation = self._generation
+        profile = await self._load(token_hash)
+        if profile is None:
+            self._known.pop(token_hash, None)
+            _remember(self._unknown, token_hash, now_ms, most=UNKNOWN_KEYS_MAX)
+            return None
+        cached = CachedKey(profile, names=self._names, loaded_ms=now_ms)
+        # Read before a change was announced: good for the call that asked, not for the next one.
+        if generation == self._generation:
+            self._unknown.pop(token_hash, None)
+            _remember(self._known, token_hash, cached, most=KEYS_MAX)
+        return cached
+
+
+def _remember(table: "OrderedDict[str, ValueT]", name: str, value: ValueT, *, most: int) -> None:
+    table[name] = value
+    table.move_to_end(name)
+    if len(table) > most:
+        table.popitem(last=False)
+
+
+def _note_failure(task: "asyncio.Task[CachedKey | None]") -> None:
+    if not task.cancelled() and isinstance(task.exception(), DatabaseDown):
+        logger.warning("a key could not be read again, the database is down; going on with what is known")

@@ -1,0 +1,149 @@
+"""The way to the providers: one request out, one answer back, as bytes.
+
+A seam: the rest of the data plane knows `Answer` and `Upstream`, not the HTTP client. pyreqwest was measured at a
+twentieth of httpx's CPU per call (docs/dependencies.md). Redirects are not followed: a provider has no reason to send
+us elsewhere.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Protocol
+
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+from pyreqwest.request import RequestBuilder, StreamRequest
+from pyreqwest.response import Response
+
+from catalog.routing import ResolvedRoute
+
+Headers = list[tuple[str, str]]
+
+
+class UpstreamTimeout(Exception):
+    """The provider did not answer, or stopped answering, within the route's timeouts."""
+
+
+class UpstreamBroken(Exception):
+    """The provider could not be reached, or broke off its answer."""
+
+
+class Answer(Protocol):
+    """What a provider answered. Header names are lower-case. Reading raises UpstreamTimeout or UpstreamBroken."""
+
+    status: int
+    headers: Headers
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes."""
+        ...
+
+    async def close(self) -> None:
+        """Hangs up; safe to call twice."""
+        ...
+
+
+class WholeAnswer:
+    """An answer that is here already."""
+
+    def __init__(self, response: Response, body: bytes) -> None:
+        self.status = response.status
+        self.headers = _headers(response)
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class StreamedAnswer:
+    """An answer whose body is still coming."""
+
+    def __init__(self, request: StreamRequest, response: Response) -> None:
+        self.status = response.status
+        self.headers = _headers(response)
+        self._request: StreamRequest | None = request
+        self._response = response
+
+    async def read(self) -> bytes:
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        reader = self._response.body_reader
+        try:
+            while (chunk := await reader.read_chunk()) is not None:
+                yield bytes(chunk)
+        except RequestTimeoutError as error:
+            raise UpstreamTimeout(str(error)) from error
+        except PyreqwestError as error:
+            raise UpstreamBroken(str(error)) from error
+
+    async def close(self) -> None:
+        request, self._request = self._request, None
+        if request is not None:
+            await request.__aexit__(None, None, None)
+
+
+class Upstream:
+    """HTTP clients to providers, one for each pair of timeouts: the pool belongs to the client."""
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[float, float], Client] = {}
+
+    async def send(
+        self, route: ResolvedRoute, *, path: str, body: bytes, headers: Mapping[str, str], stream: bool
+    ) -> Answer:
+        """Posts a body to a route. Raises UpstreamTimeout or UpstreamBroken where no answer came."""
+        request = self._client(route).post(route.base_url.rstrip("/") + path).headers(dict(headers)).body_bytes(body)
+        try:
+            return await (_streamed(request) if stream else _whole(request))
+        except RequestTimeoutError as error:
+            raise UpstreamTimeout(str(error)) from error
+        except PyreqwestError as error:
+            raise UpstreamBroken(str(error)) from error
+
+    async def close(self) -> None:
+        """Closes every client."""
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    def _client(self, route: ResolvedRoute) -> Client:
+        timeouts = (route.connect_timeout_s, route.read_timeout_s)
+        client = self._clients.get(timeouts)
+        if client is None:
+            client = (
+                ClientBuilder()
+                .connect_timeout(timedelta(seconds=timeouts[0]))
+                .read_timeout(timedelta(seconds=timeouts[1]))
+                .follow_redirects(False)
+                .gzip(False)
+                .brotli(False)
+                .zstd(False)
+                .deflate(False)
+                .build()
+            )
+            self._clients[timeouts] = client
+        return client
+
+
+async def _whole(request: RequestBuilder) -> Answer:
+    response = await request.build().send()
+    return WholeAnswer(response, bytes(await response.bytes()))
+
+
+async def _streamed(request: RequestBuilder) -> Answer:
+    streamed = request.build_streamed()
+    return StreamedAnswer(streamed, await streamed.__aenter__())
+
+
+def _headers(response: Response) -> Headers:
+    return [(name.lower(), value) for name, value in response.headers.items()]

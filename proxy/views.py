@@ -1,0 +1,169 @@
+"""The DRF views of the data plane: forward an admitted call, and list models. Budgets are the middleware's business."""
+
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from proxy.adapters.openai import passed_on
+from proxy.errors import ApiError, internal_error, method_not_allowed, upstream_timeout, upstream_unreachable
+from proxy.headers import answer_headers
+from proxy.metering import StreamMeter, measure_json
+from proxy.plane import Call, DataPlane, models_of
+from proxy.profiles import CachedKey
+from proxy.upstream import Answer, UpstreamBroken, UpstreamTimeout
+
+logger = logging.getLogger(__name__)
+
+OWNED_BY = "budgetgate"
+MODEL_CREATED_S = 1677610602
+"""What LiteLLM answers for every model; clients only ask that it is a number."""
+
+
+def response_of(error: ApiError) -> HttpResponse:
+    """An error as an HTTP response."""
+    response = HttpResponse(error.body(), status=error.status, content_type="application/json")
+    for name, value in error.headers:
+        response[name] = value
+    return response
+
+
+class EventStreamResponse(StreamingHttpResponse):
+    """A stream whose `events` can be sent, and closed, without Django's wrapping."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], *, status: int) -> None:
+        super().__init__(events, status=status)
+        self.events = events
+
+
+class FixedNegotiation(BaseContentNegotiation):
+    """There is one representation, so nothing is negotiated."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class AsyncAPIView(APIView):
+    """A DRF view whose handlers are coroutines and answer with Django responses.
+
+    Callers are known before it runs (the middleware's work), so it authenticates, throttles and negotiates nothing.
+    """
+
+    authentication_classes = []
+    permission_classes = []
+    throttle_classes = []
+    renderer_classes = [JSONRenderer]
+    content_negotiation_class = FixedNegotiation
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        handler = getattr(self, (request.method or "").lower(), None)
+        if handler is None or request.method not in self.allowed_methods:
+            allowed = ", ".join(method for method in self.allowed_methods if method != "OPTIONS")
+            return response_of(method_not_allowed(request.method or "", allowed=allowed))
+        self.request = self.initialize_request(request, *args, **kwargs)
+        try:
+            response: HttpResponseBase = await handler(self.request)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            response = response_of(internal_error())
+        return response
+
+
+class ChatCompletionsView(AsyncAPIView):
+    """`POST /v1/chat/completions`: forwards the admitted call and reads what it used off the answer."""
+
+    async def post(self, request: Request) -> HttpResponseBase:
+        plane: DataPlane = request._request.plane  # type: ignore[attr-defined]
+        call: Call = request._request.call  # type: ignore[attr-defined]
+        answer = await plane.forward(call)
+        if isinstance(answer, ApiError):
+            return _with_headers(response_of(answer), call)
+        if not 200 <= answer.status < 300:
+            return await _passed_error(plane, call, answer)
+        if call.is_streamed and _is_event_stream(answer):
+            stream = EventStreamResponse(_metered(plane, call, answer), status=answer.status)
+            return _with_headers(stream, call, answer=answer)
+        return await _whole(plane, call, answer)
+
+
+async def _whole(plane: DataPlane, call: Call, answer: Answer) -> HttpResponseBase:
+    try:
+        body = await answer.read()
+    except (UpstreamTimeout, UpstreamBroken):
+        plane.settle(call, measure_json(b"", request_bytes=len(call.body)), http_status=502)
+        return _with_headers(response_of(upstream_unreachable(call.route.provider)), call)
+    finally:
+        await answer.close()
+    plane.settle(call, measure_json(body, request_bytes=len(call.body)), http_status=answer.status)
+    return _with_headers(HttpResponse(body, status=answer.status), call, answer=answer)
+
+
+async def _passed_error(plane: DataPlane, call: Call, answer: Answer) -> HttpResponseBase:
+    """The provider refused: its status and body go through, and nothing is charged."""
+    plane.release(call)
+    try:
+        body = await answer.read()
+    except (UpstreamTimeout, UpstreamBroken):
+        return _with_headers(response_of(upstream_unreachable(call.route.provider)), call)
+    finally:
+        await answer.close()
+    return _with_headers(HttpResponse(body, status=answer.status), call, answer=answer)
+
+
+async def _metered(plane: DataPlane, call: Call, answer: Answer) -> AsyncGenerator[bytes, None]:
+    """The provider's stream, event by event. However it ends, the call is charged for what came of it."""
+    meter = StreamMeter(drop_usage=call.usage_added, request_bytes=len(call.body))
+    try:
+        async for chunk in answer.chunks():
+            if events := meter.feed(chunk):
+                yield events
+        if rest := meter.finish():
+            yield rest
+    except UpstreamTimeout:
+        yield _error_event(upstream_timeout(call.route.provider))
+    except UpstreamBroken:
+        yield _error_event(upstream_unreachable(call.route.provider))
+    finally:
+        plane.settle(call, meter.measured(), http_status=answer.status)
+        await answer.close()
+
+
+def _error_event(error: ApiError) -> bytes:
+    return b"data: " + error.body() + b"\n\n"
+
+
+def _is_event_stream(answer: Answer) -> bool:
+    return any(name == "content-type" and "text/event-stream" in value for name, value in answer.headers)
+
+
+def _with_headers(response: HttpResponseBase, call: Call, *, answer: Answer | None = None) -> HttpResponseBase:
+    for name, value in passed_on(answer.headers) if answer is not None else ():
+        response[name] = value
+    for name, value in answer_headers(call):
+        response[name] = value
+    if response.streaming:
+        response["cache-control"] = "no-cache"
+        response["x-accel-buffering"] = "no"
+    return response
+
+
+class ModelsView(AsyncAPIView):
+    """`GET /v1/models`: the models that the calling key may use."""
+
+    async def get(self, request: Request) -> HttpResponseBase:
+        plane: DataPlane = request._request.plane  # type: ignore[attr-defined]
+        key: CachedKey = request._request.key  # type: ignore[attr-defined]
+        data = [
+            {"id": name, "object": "model", "created": MODEL_CREATED_S, "owned_by": OWNED_BY}
+            for name in models_of(key, routes=plane.routes)
+        ]
+        return HttpResponse(orjson.dumps({"data": data, "object": "list"}), content_type="application/json")
