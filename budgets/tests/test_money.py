@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgets.rules.money import AMOUNT_MAX, USD_MAX, MoneyError, nanousd_from_usd, usd_from_nanousd, usd_text
+from budgets.rules.money import AMOUNT_MAX, USD_MAX, MoneyError, exact_usd, nanousd_from_usd, usd_from_nanousd, usd_text
 
 amounts = st.one_of(
     st.integers(0, AMOUNT_MAX),
@@ -22,7 +22,8 @@ def test_every_amount_survives_the_way_to_dollars_and_back(nanousd: int) -> None
     assert usd * 10**9 == nanousd
     assert nanousd_from_usd(usd) == nanousd
     assert nanousd_from_usd(str(usd)) == nanousd
-    assert nanousd_from_usd(f"{usd:f}") == nanousd
+    assert nanousd_from_usd(exact_usd(nanousd)) == nanousd
+    assert "E" not in exact_usd(nanousd)
     assert nanousd_from_usd(f"{nanousd}e-9") == nanousd
 
 

@@ -762,11 +762,16 @@ def test_scripts_that_the_store_has_lost_are_sent_again(
     assert answers == [False, 0, "ADMITTED", [1], ["a"], True]
 
 
-def test_roots_and_spilled_entries_are_read_and_dropped(gate: SyncGate, valkey: redis.Redis, names: Names) -> None:
-    valkey.zadd(names.roots, {"team:a": 100, "team:b": 200})
-    assert gate.active_roots(since_ms=100) == ["team:a", "team:b"]
+def test_idle_roots_are_dropped_unless_they_hold_something(
+    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
+) -> None:
+    valkey.zadd(names.roots, {"team:idle": 100, ROOT: 150, "team:busy": 200})
+    _admit(gate, [], now_ms=now_ms)
     gate.drop_idle_roots(before_ms=200)
-    assert gate.active_roots(since_ms=0) == ["team:b"]
+    assert gate.noted_roots() == [ROOT, "team:busy"]
+
+
+def test_spilled_entries_are_read_and_dropped_oldest_first(gate: SyncGate, valkey: redis.Redis, names: Names) -> None:
     ids = [valkey.xadd(names.spill, {"entry": b"%d" % number}) for number in range(3)]
     assert gate.spilled(most=2) == [(ids[0], b"0"), (ids[1], b"1")]
     gate.unspill(ids[:2])
