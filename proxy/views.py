@@ -133,6 +133,7 @@ async def _metered(plane: DataPlane, call: Call, answer: Answer) -> AsyncGenerat
     except UpstreamBroken:
         yield _error_event(upstream_unreachable(call.route.provider))
     finally:
+        meter.finish()  # what came of an event that was broken off still counts
         plane.settle(call, meter.measured(), http_status=answer.status)
         await answer.close()
 
