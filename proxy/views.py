@@ -69,7 +69,7 @@ class AsyncAPIView(APIView):
         if handler is None or request.method not in self.allowed_methods:
             allowed = ", ".join(method for method in self.allowed_methods if method != "OPTIONS")
             return response_of(method_not_allowed(request.method or "", allowed=allowed))
-        self.request = self.initialize_request(request, *args, **kwargs)
+        self.request = Request(request)
         try:
             response: HttpResponseBase = await handler(self.request)
         except Exception:

@@ -197,9 +197,13 @@ def forget(book: Book, name: str, *, since_ms: int, spent: int | None = None) ->
 
 
 def seed(book: Book, name: str, *, spent: int, since_ms: int, snapshot: Snapshot) -> Book:
-    """Makes a counter known from the ledger's sum, with the pending costs that the reading did not see."""
+    """Makes a counter known from the ledger's sum, with the pending costs that the reading did not see.
+
+    A known counter is left alone, also one of an older limit: costs may have entered it that the sum does not have.
+    It has to be forgotten, and the ledger read, again.
+    """
     counter = book.counters.get(name, Counter())
-    if counter.spent is not None and counter.since_ms is not None and counter.since_ms >= since_ms:
+    if counter.spent is not None:
         return book
     unseen = sum(cost for transaction, cost in counter.pending.items() if not snapshot.sees(transaction))
     known = Counter(spent=spent + unseen, held=counter.held, since_ms=since_ms, snapshot=snapshot)

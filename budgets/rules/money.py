@@ -4,13 +4,17 @@ A nano-dollar is 1e-9 USD. Everything inside counts in them, as Python integers;
 the edges. A window's maximum stays below 2**53, because the counter store computes with doubles.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 
 NANO = 10**9
 AMOUNT_MAX = 2**53 - 1
 """Largest amount that one window can count: 9,007,199.254740991 USD, or as many tokens or requests."""
 
 USD_MAX = Decimal(AMOUNT_MAX).scaleb(-9)
+
+# Python's default context rounds to 28 digits without a word: 1 USD with a trailing 1 far behind would pass as 1 USD.
+_EXACT = Context(prec=28, traps=[Inexact, InvalidOperation])
+_NANO_DOLLAR = Decimal("1e-9")
 
 
 class MoneyError(ValueError):
@@ -26,34 +30,37 @@ def nanousd_from_usd(value: object) -> int:
     """
     amount = _decimal(value)
     if not amount.is_finite():
-        raise MoneyError(f"{value} is not a finite amount; allowed is 0 to {USD_MAX} USD")
+        raise MoneyError(f"{amount} is not a finite amount; allowed is 0 to {USD_MAX} USD")
     if not 0 <= amount <= USD_MAX:
-        raise MoneyError(f"{value} is out of range; allowed is 0 to {USD_MAX} USD")
-    nano = amount.scaleb(9)
-    if nano != nano.to_integral_value():
-        raise MoneyError(f"{value} has more than 9 decimals; the smallest amount is 0.000000001 USD")
-    return int(nano)
+        raise MoneyError(f"{amount} is out of range; allowed is 0 to {USD_MAX} USD")
+    try:
+        return int(_EXACT.quantize(amount, _NANO_DOLLAR).scaleb(9, context=_EXACT))
+    except Inexact:
+        message = f"{amount} has more than 9 decimals; the smallest amount is 0.000000001 USD"
+        raise MoneyError(message) from None
 
 
 def _decimal(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, Decimal | int | float | str):
         raise MoneyError(f"{value!r} is not a number; allowed is 0 to {USD_MAX} USD")
     try:
+        if isinstance(value, str) and ("_" in value or not value.isascii()):
+            raise InvalidOperation  # Decimal reads 1_5 as 15, and digits of any script
         return Decimal(repr(value) if isinstance(value, float) else value)
     except InvalidOperation:
         raise MoneyError(f"{value!r} is not a number; allowed is 0 to {USD_MAX} USD") from None
 
 
-def usd_from_nanousd(nanousd: int) -> Decimal:
-    """Exact dollars, without trailing zeros but with at least one decimal: `10.0`, `0.00022`."""
-    text = f"{abs(nanousd) // NANO}.{abs(nanousd) % NANO:09d}".rstrip("0")
-    sign = "-" if nanousd < 0 else ""
-    return Decimal(f"{sign}{text}0" if text.endswith(".") else f"{sign}{text}")
-
-
 def exact_usd(nanousd: int) -> str:
-    """The same as text, never in scientific notation: `0.000000001`."""
-    return format(usd_from_nanousd(nanousd), "f")
+    """Exact dollars as text, without trailing zeros but with at least one decimal: `10.0`, `0.00022`."""
+    whole, part = divmod(abs(nanousd), NANO)
+    text = f"{whole}.{part:09d}".rstrip("0")
+    return f"{'-' if nanousd < 0 else ''}{text}{'0' if text[-1] == '.' else ''}"
+
+
+def usd_from_nanousd(nanousd: int) -> Decimal:
+    """Exact dollars, with the decimals of `exact_usd`."""
+    return Decimal(exact_usd(nanousd))
 
 
 def usd_text(nanousd: int, *, places: int) -> str:
@@ -61,4 +68,5 @@ def usd_text(nanousd: int, *, places: int) -> str:
     unit = 10 ** (9 - places)
     rounded = (abs(nanousd) + unit // 2) // unit
     whole, part = divmod(rounded, 10**places)
-    return f"{'-' if nanousd < 0 else ''}${whole}.{part:0{places}d}" if places else f"${whole}"
+    sign = "-" if nanousd < 0 and rounded else ""
+    return f"{sign}${whole}.{part:0{places}d}" if places else f"{sign}${whole}"

@@ -5,7 +5,7 @@ hold as its cost) into the hold's own record, from which a call is charged whose
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import orjson
 
@@ -86,6 +86,27 @@ def decode(payload: bytes) -> Settlement:
     try:
         data: dict[str, Any] = orjson.loads(payload)
         windows = tuple(HeldWindow(**{**window, "unit": LimitUnit(window["unit"])}) for window in data["windows"])
-        return Settlement(Entry(**data["entry"]), data["root"], data["birth_ms"], windows)
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        settlement = Settlement(Entry(**data["entry"]), data["root"], data["birth_ms"], windows)
+        _check_fields(settlement)
+        _check_fields(settlement.entry)
+        for window in windows:
+            _check_fields(window)
+        admitted_ms_of(settlement.entry.id)
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"not a settlement: {error}") from error
+    return settlement
+
+
+_KINDS = {
+    part: {name: get_args(hint) or (hint,) for name, hint in get_type_hints(part).items() if name != "windows"}
+    for part in (Settlement, Entry, HeldWindow)
+}
+
+
+def _check_fields(part: Settlement | Entry | HeldWindow) -> None:
+    """Raises TypeError where a field is not of its declared type, or a number is negative: one bad payload in the spill
+    must be found when it is read, not in the database transaction that writes a whole batch."""
+    for name, kinds in _KINDS[type(part)].items():
+        value = getattr(part, name)
+        if type(value) not in kinds or (type(value) is int and value < 0):
+            raise TypeError(f"{name} is {value!r}")

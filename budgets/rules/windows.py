@@ -100,7 +100,7 @@ def check_zone(name: str) -> None:
 
 
 def window_at(period: Period, now_ms: int, *, calendar: Calendar) -> Window:
-    """The one window of `period` that contains the instant `now_ms` (1970 to 9990)."""
+    """The one window of `period` that contains the instant `now_ms` (1970 to 9900)."""
     if period.unit == "lifetime":
         return Window(0, END_OF_TIME_MS)
     now_s = now_ms // 1000

@@ -56,7 +56,7 @@ if replay then reply[1] = 3 return reply end
 if unknown then reply[1] = 2 return reply end
 if refused then reply[1] = 0 return reply end
 
-if born_now then redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[6]) end
+if born_now then redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[6]) else redis.call('PEXPIRE', KEYS[3], ARGV[6]) end
 redis.call('SET', KEYS[1], ARGV[4])
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
 for i = 1, windows do

@@ -3,9 +3,11 @@
 -- KEYS  1 counter
 -- ARGV  1 spent   2 since_ms of the limit   3 snapshot the sum was read in (PostgreSQL's xmin:xmax:xip,...)   4 counter_expires_ms
 -- Reply 1 seeded, 0 known already; then spent
--- Invariants: a known counter of this limit is left alone; 'held' is never touched.
-local fields = redis.call('HMGET', KEYS[1], 'spent', 'since')
-if fields[1] and tonumber(fields[2]) >= tonumber(ARGV[2]) then return {0, tonumber(fields[1])} end
+-- Invariants: a known counter is left alone, also one of an older limit: it was not unknown since the ledger was read, and
+--       costs may have entered it that this sum does not have. It has to be forgotten, and the ledger read, again.
+--       'held' is never touched.
+local spent = redis.call('HGET', KEYS[1], 'spent')
+if spent then return {0, tonumber(spent)} end
 
 local xmin, xmax, xip = string.match(ARGV[3], '^(%d+):(%d+):(.*)$')
 local open = {}
