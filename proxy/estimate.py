@@ -4,6 +4,7 @@ Pure. Tokens of text are bounded by bytes: no tokenizer makes more tokens than b
 by its address) is bounded by a constant.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ MEDIA_PART_TOKENS_MAX = 40_000
 """More than any known model makes of one picture, recording or file that the body only names."""
 
 OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_MEDIA_PARTS = (b'"image_url"', b'"input_audio"', b'"file"', b'"input_image"')
+_MEDIA_PART = re.compile(rb'"(?:image_url|input_audio|file|input_image)"')
 TOKENS_MAX = 10_000_000
 CHOICES_MAX = 128
 
@@ -51,7 +52,7 @@ def estimate_chat(
     bounds = (_whole(payload, name, minimum=0, maximum=TOKENS_MAX) for name in OUTPUT_BOUNDS)
     given = [bound for bound in bounds if bound is not None]
     output_tokens = max(given) if given else min(output_tokens_default, route.output_tokens_max or TOKENS_MAX)
-    input_tokens = len(body) + MEDIA_PART_TOKENS_MAX * sum(body.count(part) for part in _MEDIA_PARTS)
+    input_tokens = len(body) + MEDIA_PART_TOKENS_MAX * len(_MEDIA_PART.findall(body))
     cost = _dearest(payload, route.card, input_tokens=input_tokens, output_tokens=output_tokens * choices)
     return Estimate(input_tokens, output_tokens * choices, choices, min(cost, AMOUNT_MAX), bool(given))
 
