@@ -38,9 +38,11 @@ def profile_of(token: str) -> KeyProfile:
 
 
 def admit(profile: KeyProfile, *, now: datetime = NOW) -> tuple[str, int, tuple[ActiveWindow, ...]]:
-    """Makes unknown windows known from the ledger, then holds the estimate: id, birth mark and windows."""
+    """Makes the windows known from the ledger, then holds the estimate: id, birth mark and windows."""
     windows = active_windows(profile.scopes, names=names(), root=profile.root, now_ms=ms_of(now))
     claims = [window.claim(ESTIMATE) for window in windows]
+    for claim in claims:
+        sync_gate().forget(claim.counter, since_ms=claim.since_ms)
     reading = read_spends([query_of(window) for window in windows])
     for claim, spent in zip(claims, reading.sums, strict=True):
         sync_gate().seed(claim, spent=spent, snapshot=reading.snapshot)
