@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
-from django.db import connection
+from django.db import connection, transaction
 
 from budgets.rules.settlement import Entry
 
@@ -86,7 +86,7 @@ def post_entries(entries: Sequence[Entry]) -> dict[str, Posted]:
     Raises django.db.Error where the database cannot take them; then none is written.
     """
     rows = orjson.dumps(entries).decode()
-    with connection.cursor() as cursor:  # each statement is a transaction of its own
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(POST, [rows])
         found = cursor.fetchall()
         if len(found) < len(entries):
