@@ -15,8 +15,11 @@ from catalog.routing import ResolvedRoute
 MEDIA_PART_TOKENS_MAX = 40_000
 """More than any known model makes of one picture, recording or file that the body only names."""
 
-OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_MEDIA_PART = re.compile(rb'"(?:image_url|input_audio|file|input_image)"')
+OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens")
+"""Of chat completions. Another API's name (`max_output_tokens`) is ignored by providers and bounds nothing."""
+
+# As a field, not as the part's type: each part has it once. Some servers also take films and sound by address.
+_MEDIA_PART = re.compile(rb'"(?:image_url|input_audio|file|video_url|audio_url)"\s*:')
 TOKENS_MAX = 10_000_000
 CHOICES_MAX = 128
 
@@ -82,6 +85,6 @@ def _whole(payload: Mapping[str, object], name: str, *, minimum: int, maximum: i
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        message = f"{name} is {value!r}; allowed is a whole number from {minimum} to {maximum}"
+        message = f"{name} is {repr(value)[:100]}; allowed is a whole number from {minimum} to {maximum}"
         raise EstimateError(message, field=name)
     return value

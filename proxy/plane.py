@@ -24,7 +24,7 @@ from budgets.rules.calls import new_call_id
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import AMOUNT_MAX
 from budgets.rules.settlement import Entry, HeldWindow, Settlement, encode
-from catalog.pricing import PriceCard, Usage, at_service_tier, cost_nanousd
+from catalog.pricing import Usage, at_service_tier, cost_nanousd
 from catalog.routing import ResolvedRoute
 from proxy import errors
 from proxy.adapters import openai
@@ -32,6 +32,7 @@ from proxy.adapters.demo import demo_answer
 from proxy.errors import ApiError, Refused
 from proxy.estimate import Estimate, EstimateError, estimate_chat, output_bound_within
 from proxy.metering import Measured
+from proxy.payload import payload_of
 from proxy.profiles import CachedKey, DatabaseDown, ProfileCache
 from proxy.settler import Settler
 from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamTimeout
@@ -150,11 +151,12 @@ class DataPlane:
 
     def estimate(self, key: CachedKey, body: bytes) -> Call | ApiError:
         """What the call asks for, where it goes, and the most it can cost."""
-        payload = _payload_of(body)
-        if isinstance(payload, ApiError):
-            return payload
+        parsed = payload_of(body)
+        if isinstance(parsed, ApiError):
+            return parsed
+        payload, body = parsed
         model = payload["model"]
-        assert isinstance(model, str), "_payload_of lets only texts through"
+        assert isinstance(model, str), "payload_of lets only texts through"
         route = self.routes.resolve(model)
         denied = _model_denied(key, {model} if route is None else {model, route.model})
         if denied is not None:
@@ -278,7 +280,7 @@ class DataPlane:
         if call.is_settled:
             return
         call.is_settled = True
-        call.cost_nanousd = _cost(call.route.card, measured)
+        call.cost_nanousd = _cost(call, measured)
         entry = _entry(call, measured, kind="call", cost_nanousd=call.cost_nanousd, http_status=http_status)
         self.settler.charge(_settlement(call, entry, birth_ms=call.birth_ms))
 
@@ -301,20 +303,6 @@ def _barred(key: CachedKey, *, at_ms: int) -> ApiError | None:
     return None
 
 
-def _payload_of(body: bytes) -> dict[str, object] | ApiError:
-    try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        return errors.bad_request(f"The request body is not JSON: {error}")
-    if not isinstance(payload, dict):
-        return errors.bad_request("The request body is not a JSON object.")
-    if not isinstance(payload.get("model"), str):
-        return errors.bad_request("model is missing or is no text; it names the model to call.", param="model")
-    if not isinstance(payload.get("stream", False), bool | None):
-        return errors.bad_request("stream is neither true nor false.", param="stream")
-    return payload
-
-
 def _model_denied(key: CachedKey, names: set[str]) -> ApiError | None:
     """One model can have two spellings (`gpt-4o`, `openai/gpt-4o`); a list that has one of them allows both."""
     if key.profile.models is not None and key.profile.models.isdisjoint(names):
@@ -330,7 +318,7 @@ def _refused(call: Call) -> Refused:
     fits = None
     if active.limit.unit is LimitUnit.USD and reading.verdict is Verdict.TOO_LARGE:
         fits = output_bound_within(call.estimate, card=call.route.card, room_nanousd=active.limit.maximum or 0)
-    return Refused(active, reading, call.held[index].hold, fits)
+    return Refused(call.id, active, reading, call.held[index].hold, fits)
 
 
 def _needed_output_bound(call: Call) -> int | None:
@@ -340,11 +328,18 @@ def _needed_output_bound(call: Call) -> int | None:
     return call.estimate.output_tokens // call.estimate.choices
 
 
-def _cost(card: PriceCard | None, measured: Measured) -> int:
+def _cost(call: Call, measured: Measured) -> int:
+    """At the service tier that the answer names. Where it names none, at the dearer of the one asked for and the
+    standard one, as the hold was reckoned."""
+    card = call.route.card
     if card is None:
         return 0
-    card = at_service_tier(card, service_tier=measured.service_tier)
-    return min(cost_nanousd(card, measured.usage), AMOUNT_MAX)
+    tier = measured.service_tier or str(call.payload.get("service_tier") or "")
+    tier_card = at_service_tier(card, service_tier=tier)
+    cost = cost_nanousd(tier_card, measured.usage)
+    if tier_card is not card and not measured.service_tier:
+        cost = max(cost, cost_nanousd(card, measured.usage))
+    return min(cost, AMOUNT_MAX)
 
 
 def _settlement(call: Call, entry: Entry, *, birth_ms: int) -> Settlement:

@@ -1,5 +1,6 @@
 """Usage is the provider's own word or an estimate that says so, however its stream is cut into pieces."""
 
+import itertools
 import json
 from typing import Any
 
@@ -18,7 +19,7 @@ def measured_of(stream: bytes, *, drop_usage: bool = False, cuts: list[int] | No
     """What the client gets of a stream that came in pieces cut at these positions, and what was measured."""
     meter = StreamMeter(drop_usage=drop_usage, request_bytes=ASKED_BYTES)
     places = [0, *sorted(cuts or []), len(stream)]
-    out = [meter.feed(stream[start:end]) for start, end in zip(places, places[1:], strict=False)]
+    out = [meter.feed(stream[start:end]) for start, end in itertools.pairwise(places)]
     return b"".join(out) + meter.finish(), meter.measured()
 
 
