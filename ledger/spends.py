@@ -13,7 +13,8 @@ from budgets.usage import SpendQuery, SpendReading
 
 HOUR_MS = 3600_000
 
-# The bounds come as milliseconds: head and tail are the parts of the window that are no whole hours.
+# The bounds come as milliseconds: head and tail are the parts of the window that are no whole hours. Each of the two is
+# a range of its own, because one range with its middle filtered out reads every entry of a month to drop it again.
 SPENDS = """
 WITH query AS (
     SELECT n, kind, id,
@@ -37,16 +38,15 @@ CROSS JOIN LATERAL (
 ) AS hours
 CROSS JOIN LATERAL (
     SELECT sum(cost_nanousd) AS cost, sum(input_tokens + output_tokens) AS tokens, count(*) AS requests
-    FROM (
-        SELECT admitted_at, cost_nanousd, input_tokens, output_tokens FROM ledger_entry
+    FROM (VALUES (head_at, low_at), (high_at, tail_at)) AS edge (from_at, to_at)
+    CROSS JOIN LATERAL (
+        SELECT cost_nanousd, input_tokens, output_tokens FROM ledger_entry
         WHERE query.kind = 'key' AND key_id = CASE WHEN query.kind = 'key' THEN query.id::uuid END
-            AND admitted_at >= head_at AND admitted_at < tail_at
-            AND (admitted_at < low_at OR admitted_at >= high_at)
+            AND admitted_at >= from_at AND admitted_at < to_at
         UNION ALL
-        SELECT admitted_at, cost_nanousd, input_tokens, output_tokens FROM ledger_entry
+        SELECT cost_nanousd, input_tokens, output_tokens FROM ledger_entry
         WHERE query.kind = 'team' AND team_id = CASE WHEN query.kind = 'team' THEN query.id END
-            AND admitted_at >= head_at AND admitted_at < tail_at
-            AND (admitted_at < low_at OR admitted_at >= high_at)
+            AND admitted_at >= from_at AND admitted_at < to_at
     ) AS entry
 ) AS edges
 ORDER BY query.n

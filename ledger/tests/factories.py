@@ -1,8 +1,9 @@
-"""Keys, entries and calls for the ledger's tests: every field has a value that works, the test names those it is about."""
+"""Keys, entries and calls for the ledger's tests: every field has a value that works, the test names its own."""
 
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 from typing import Any, TypeVar
 
 from django.db import connection
@@ -146,25 +147,15 @@ def differences(gate: SyncGate, windows: Sequence[ActiveWindow]) -> list[int | N
 
 def at_once(*works: Callable[[], ResultT], within_s: float = 60) -> list[ResultT]:
     """Runs each work in a thread of its own, all from the same moment; raises what the first of them raised."""
-    barrier = threading.Barrier(len(works))
-    results: dict[int, ResultT] = {}
-    errors: list[BaseException] = []
+    barrier = Barrier(len(works))
 
-    def run(index: int, work: Callable[[], ResultT]) -> None:
+    def run(work: Callable[[], ResultT]) -> ResultT:
         try:
             barrier.wait(within_s)
-            results[index] = work()
-        except BaseException as error:
-            errors.append(error)
+            return work()
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=run, args=item, daemon=True) for item in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(within_s)
-        assert not thread.is_alive(), "a thread did not come back: a deadlock, or far too slow"
-    if errors:
-        raise errors[0]
-    return [results[index] for index in range(len(works))]
+    with ThreadPoolExecutor(len(works)) as threads:
+        running = [threads.submit(run, work) for work in works]
+        return [future.result(timeout=within_s) for future in running]

@@ -130,9 +130,9 @@ def test_posting_names_the_transaction_that_wrote_the_entry() -> None:
 @pytest.mark.parametrize("statement", ["UPDATE ledger_entry SET cost_nanousd = 0", "DELETE FROM ledger_entry"])
 def test_written_entries_can_be_neither_changed_nor_deleted(statement: str) -> None:
     posted_entry()
-    with pytest.raises(ProgrammingError, match="entries of the ledger never change"), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
+    refused = pytest.raises(ProgrammingError, match="entries of the ledger never change")
+    with refused, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement)
     assert Entry.objects.get().cost_nanousd == 100
 
 
