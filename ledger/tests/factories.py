@@ -24,7 +24,8 @@ from ledger.spends import read_spends
 from teams.models import Team
 from teams.services import TeamFields, create_team
 
-NOW = datetime(2026, 3, 10, 12, 30, 0, tzinfo=UTC)
+# In the future, because the store drops counters whose windows have ended by its own clock. A Tuesday.
+NOW = datetime(2040, 3, 6, 12, 30, 0, tzinfo=UTC)
 NOW_MS = ms_of(NOW)
 HOUR_MS = 3600_000
 KEY_ID = "11111111-1111-4111-8111-111111111111"
@@ -33,8 +34,8 @@ ResultT = TypeVar("ResultT")
 
 
 def at(text: str) -> datetime:
-    """An instant of 2026 in UTC, such as `03-10 12:30` or `03-10 12:30:05`."""
-    return datetime.fromisoformat(f"2026-{text}").replace(tzinfo=UTC)
+    """An instant of 2040 in UTC, such as `03-06 12:30` or `03-06 12:30:05`."""
+    return datetime.fromisoformat(f"2040-{text}").replace(tzinfo=UTC)
 
 
 def make_entry(*, at_ms: int = NOW_MS, **fields: Any) -> Entry:
