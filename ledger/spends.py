@@ -3,7 +3,7 @@
 One statement for any number of windows, so that all sums and the snapshot that names them are of one moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db import connection
 
@@ -52,6 +52,15 @@ CROSS JOIN LATERAL (
 ORDER BY query.n
 """
 
+ACTIVE_HOURS = """
+SELECT DISTINCT wanted.id, (extract(epoch FROM hour_at) * 1000)::bigint
+FROM unnest(%s::text[], %s::bigint[]) AS wanted (id, since_ms)
+JOIN ledger_rollup ON scope_kind = %s AND scope_id = wanted.id
+    AND hour_at > timestamptz 'epoch' + (since_ms - 3600000) * interval '1 millisecond'
+    AND hour_at <= timestamptz 'epoch' + %s * interval '1 millisecond'
+ORDER BY 1, 2
+"""
+
 _COLUMN = {LimitUnit.USD: 1, LimitUnit.TOKENS: 2, LimitUnit.REQUESTS: 3}
 
 
@@ -72,6 +81,16 @@ def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
         rows = cursor.fetchall()
     sums = tuple(int(row[_COLUMN[query.unit]]) for row, query in zip(rows, queries, strict=True))
     return SpendReading(sums, rows[0][0])
+
+
+def active_hours(kind: str, *, since_ms: Mapping[str, int], now_ms: int) -> dict[str, list[int]]:
+    """The hours (their first milliseconds) in which each scope spent something since its instant. One statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(ACTIVE_HOURS, [list(since_ms), list(since_ms.values()), kind, now_ms])
+        hours: dict[str, list[int]] = {}
+        for scope_id, hour_ms in cursor.fetchall():
+            hours.setdefault(scope_id, []).append(hour_ms)
+    return hours
 
 
 def _bounds(start_ms: int, end_ms: int) -> tuple[int, int, int, int]:

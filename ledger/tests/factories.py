@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Barrier
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from django.db import connection
 
@@ -78,11 +78,11 @@ def limits(*entries: tuple[str, float | int], field: str = "max_budget") -> Any:
 
 
 def saved_team(*, now: datetime = NOW, team_id: str | None = None, **fields: Any) -> Team:
-    return create_team(TeamFields(**fields), now=now, team_id=team_id)
+    return create_team(cast(TeamFields, fields), now=now, team_id=team_id)
 
 
 def saved_key(*, now: datetime = NOW, **fields: Any) -> Key:
-    return create_key(KeyFields(**fields), now=now).key
+    return create_key(cast(KeyFields, fields), now=now).key
 
 
 def windows_of(key: Key, *, at_ms: int = NOW_MS) -> tuple[ActiveWindow, ...]:

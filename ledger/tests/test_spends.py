@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -123,9 +124,9 @@ def test_snapshot_names_the_transactions_that_the_sum_did_not_see() -> None:
     assert before < int(xmin) <= int(xmax) <= after
 
 
-def plan_nodes(node: dict[str, object]) -> Iterator[dict[str, object]]:
+def plan_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
-    for child in node.get("Plans", []):  # type: ignore[attr-defined]
+    for child in node.get("Plans", []):
         yield from plan_nodes(child)
 
 
@@ -144,9 +145,6 @@ def test_long_window_reads_no_entry_of_its_whole_hours(kind: str, scope_id: str)
         nodes = list(plan_nodes(cursor.fetchone()[0][0]["Plan"]))
     scans = [node for node in nodes if str(node.get("Relation Name", "")).startswith("ledger_entry")]
     assert scans
-    rows = sum(
-        float(node["Actual Loops"]) * (float(node["Actual Rows"]) + float(node.get("Rows Removed by Filter", 0)))  # type: ignore[arg-type]
-        for node in scans
-    )
+    rows = sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in scans)
     assert rows == 31  # those of the half hour before, and the one at the end of the last whole hour
     assert not [node for node in scans if node["Node Type"] == "Seq Scan" and node["Actual Loops"]]
