@@ -20,7 +20,8 @@ COLUMNS = (
 # The first 48 bits of a call id are the millisecond of its admission (budgets/rules/calls.py).
 ADMITTED_MS = "('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint"
 
-# Rollup rows are upserted in one order by everybody, so two postings cannot lock each other out.
+# Entries are written in one order by everybody, and then the rollups, so two postings of the same calls (a gateway's and
+# a task's) cannot lock each other out.
 POST = f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS entry (
@@ -36,6 +37,7 @@ WITH given AS (
         timestamptz 'epoch' + {ADMITTED_MS} * interval '1 millisecond',
         timestamptz 'epoch' + finished_ms * interval '1 millisecond'
     FROM given
+    ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING *
 ), scoped AS (

@@ -61,9 +61,10 @@ class ProxyEntry:
         if isinstance(response, EventStreamResponse):
             await self._send_stream(response, receive=receive, send=send)
         else:
+            content = cast(HttpResponse, response).content
             with contextlib.suppress(OSError):  # the client is gone
-                await send(_start_of(response))
-                await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
+                await send(_start_of(response, length=len(content)))
+                await send({"type": "http.response.body", "body": content})
 
     async def _answer(self, scope: Scope, body: bytes | None) -> HttpResponseBase:
         if body is None:
@@ -160,12 +161,8 @@ async def _read_to_end(events: AsyncGenerator[bytes, None]) -> None:
         await events.aclose()
 
 
-def _start_of(response: HttpResponseBase) -> Message:
-    return {"type": "http.response.start", "status": response.status_code, "headers": _header_bytes(response)}
-
-
-def _header_bytes(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
+def _start_of(response: HttpResponseBase, *, length: int | None = None) -> Message:
     headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-    if not response.streaming:
-        headers.append((b"content-length", str(len(cast(HttpResponse, response).content)).encode("ascii")))
-    return headers
+    if length is not None:
+        headers.append((b"content-length", b"%d" % length))
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}

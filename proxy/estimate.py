@@ -64,9 +64,12 @@ def _dearest(payload: Mapping[str, object], card: PriceCard | None, *, input_tok
     """At the price of the tier that was asked for, or the standard one, whichever is dearer: the provider chooses."""
     if card is None:
         return 0
-    asked = at_service_tier(card, service_tier=str(payload.get("service_tier", "")))
-    bounds = (bound_nanousd(each, input_tokens=input_tokens, output_tokens=output_tokens) for each in (card, asked))
-    return max(bounds)
+    bound = bound_nanousd(card, input_tokens=input_tokens, output_tokens=output_tokens)
+    asked = payload.get("service_tier")
+    if not isinstance(asked, str):
+        return bound
+    tier = at_service_tier(card, service_tier=asked)
+    return max(bound, bound_nanousd(tier, input_tokens=input_tokens, output_tokens=output_tokens))
 
 
 def output_bound_within(estimate: Estimate, *, card: PriceCard | None, room_nanousd: int) -> int | None:

@@ -17,7 +17,7 @@ QUOTA_UNITS = {LimitUnit.USD: "micro-usd", LimitUnit.TOKENS: "tokens", LimitUnit
 
 def answer_headers(call: Call) -> list[tuple[str, str]]:
     """The headers that BudgetGate adds to an answer. A stream has no cost yet when its headers leave."""
-    headers = [("x-request-id", call.id), ("x-litellm-call-id", call.id), ("x-litellm-model-group", call.route.model)]
+    headers = [("x-request-id", call.id)]
     if call.cost_nanousd is not None:
         cost = exact_usd(call.cost_nanousd)
         headers += [("x-budgetgate-response-cost", cost), ("x-litellm-response-cost", cost)]

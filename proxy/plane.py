@@ -200,14 +200,14 @@ class DataPlane:
             raise
         call.readings, call.birth_ms = admission.readings, admission.birth_ms
         if admission.status in (Status.ADMITTED, Status.ADMITTED_BEFORE):
-            self.settler.opened(call.id, root=call.key.profile.root)
+            self.settler.opened(call.id, root=call.key.root)
             return None
         if admission.status is Status.UNKNOWN:
             return errors.store_down()
         return errors.budget_error(_refused(call), now_ms=call.admitted_ms)
 
     async def _admission(self, call: Call) -> Admission:
-        root = call.key.profile.root
+        root = call.key.root
         if call.admitted_ms - self._roots_noted.get(root, 0) > NOTE_ROOT_MS:
             await self.gate.note_root(root, now_ms=call.admitted_ms)
             self._note(root, call.admitted_ms)
@@ -304,7 +304,7 @@ class DataPlane:
         if call.is_settled:
             return
         call.is_settled = True
-        self.settler.release(call.id, root=call.key.profile.root, birth_ms=call.birth_ms, windows=call.held)
+        self.settler.release(call.id, root=call.key.root, birth_ms=call.birth_ms, windows=call.held)
 
 
 def _barred(key: CachedKey, *, at_ms: int) -> ApiError | None:
@@ -358,7 +358,7 @@ def _cost(call: Call, measured: Measured) -> int:
 
 
 def _settlement(call: Call, entry: Entry, *, birth_ms: int) -> Settlement:
-    return Settlement(entry, call.key.profile.root, birth_ms, call.held)
+    return Settlement(entry, call.key.root, birth_ms, call.held)
 
 
 def _unsettled(call: Call) -> Entry:
