@@ -1,7 +1,5 @@
 """The ASGI application: LLM routes go to the data plane's own entry, everything else to Django."""
 
-import asyncio
-import contextlib
 import os
 import warnings
 from typing import Any
@@ -59,8 +57,7 @@ class Application:
     async def _stop(self) -> None:
         assert self._assembled is not None, "only a started plane is stopped"
         assert self._entry is not None, "it is made when the plane is started"
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._entry.drain(), DRAIN_S)
+        await self._entry.drain(timeout_s=DRAIN_S)
         await self._assembled.stop()
 
 

@@ -18,7 +18,7 @@ import orjson
 
 from budgets.gate.aio import AsyncGate
 from budgets.gate.windows import ActiveWindow, Amounts
-from budgets.gate.wire import StoreDown
+from budgets.gate.wire import StoreDown, StoreError
 from budgets.rules.admission import Admission, Reading, Status, Verdict
 from budgets.rules.calls import new_call_id
 from budgets.rules.limits import LimitUnit
@@ -31,11 +31,11 @@ from proxy.adapters import openai
 from proxy.adapters.demo import demo_answer
 from proxy.errors import ApiError, Refused
 from proxy.estimate import Estimate, EstimateError, estimate_chat, output_bound_within
-from proxy.metering import Measured
+from proxy.metering import Measured, estimated
 from proxy.payload import payload_of
 from proxy.profiles import CachedKey, DatabaseDown, ProfileCache
 from proxy.settler import Settler
-from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamTimeout
+from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 
 logger = logging.getLogger(__name__)
 
@@ -184,12 +184,20 @@ class DataPlane:
             admission = await self._admission(call)
         except StoreDown:
             if self.settings.admit_while_store_down:
+                # Its hold may be there all the same, if only the answer was lost.
+                self.settler.opened(call.id, root=call.key.profile.root)
                 return None
-            # The store may have run the script and only its answer was lost.
+            self.release(call)
+            return errors.store_down()
+        except StoreError:
+            logger.exception("call %s: the counter store refuses to admit", call.id)
             self.release(call)
             return errors.store_down()
         except DatabaseDown:
             return errors.database_down()
+        except asyncio.CancelledError:
+            self.release(call)
+            raise
         call.readings, call.birth_ms = admission.readings, admission.birth_ms
         if admission.status in (Status.ADMITTED, Status.ADMITTED_BEFORE):
             self.settler.opened(call.id, root=call.key.root)
@@ -249,16 +257,23 @@ class DataPlane:
     # --- forward --------------------------------------------------------------------------------------
 
     async def forward(self, call: Call) -> Answer | ApiError:
-        """The provider's answer. Where there is none, the hold is released and the call costs nothing."""
+        """The provider's answer. Where nothing came of it, the hold is released and the call costs nothing."""
         try:
             return await self._send(call)
-        except UpstreamTimeout:
-            self.release(call)
+        except UpstreamTimeout as error:
+            self._give_up(call, error, http_status=504)
             return errors.upstream_timeout(call.route.provider)
         except UpstreamBroken as error:
-            logger.info("call %s: %s broke off: %s", call.id, call.route.provider, error)
-            self.release(call)
+            self._give_up(call, error, http_status=502)
             return errors.upstream_unreachable(call.route.provider)
+
+    def _give_up(self, call: Call, error: UpstreamError, *, http_status: int) -> None:
+        """A provider that had begun to answer has read the request at least, and will ask for that."""
+        logger.info("call %s: %s broke off: %s", call.id, call.route.provider, error)
+        if error.begun:
+            self.settle(call, estimated(request_bytes=len(call.body), answer_bytes=0), http_status=http_status)
+        else:
+            self.release(call)
 
     async def _send(self, call: Call) -> Answer:
         outgoing = openai.outgoing(
