@@ -5,6 +5,7 @@ or LedgerDown here; a stale connection is renewed and tried once more before it 
 """
 
 import asyncio
+import gc
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -66,6 +67,9 @@ class AssembledPlane:
     async def start(self) -> None:
         """Reads the routes and begins to settle and to listen."""
         await self._in_thread(self._routes.reload)
+        # What is there now stays: the collector need not look at Django and the price list again and again.
+        gc.collect()
+        gc.freeze()
         self._settler.start()
         self._tasks = [asyncio.create_task(self._listen_for_ever()), asyncio.create_task(self._reload_for_ever())]
 

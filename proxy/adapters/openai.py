@@ -13,7 +13,7 @@ import orjson
 from catalog.routing import ResolvedRoute
 
 PATH = "/chat/completions"
-PASSED_HEADERS = frozenset({"content-type", "content-encoding", "retry-after", "cache-control"})
+PASSED_HEADERS = frozenset({"content-encoding", "retry-after"})
 PASSED_PREFIXES = ("openai-", "x-ratelimit-", "anthropic-")
 
 
@@ -69,5 +69,5 @@ def request_headers(route: ResolvedRoute, *, call_id: str, stream: bool) -> dict
 
 
 def passed_on(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The provider's headers that mean something to its client."""
+    """The provider's headers that mean something to its client; the content type goes its own way."""
     return [(name, value) for name, value in headers if name in PASSED_HEADERS or name.startswith(PASSED_PREFIXES)]
