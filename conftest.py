@@ -10,7 +10,7 @@ from django.conf import LazySettings
 
 from tests import services
 
-pytest_plugins = ["tests.provider.fixtures"]
+pytest_plugins = ["tests.provider.fixtures", "tests.system"]
 
 services.provide()  # at import: before pytest-django reads the settings, before other conftests import models
 

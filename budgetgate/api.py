@@ -8,8 +8,9 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import IO, Any, NoReturn
 
@@ -20,6 +21,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed, ParseError, ValidationError
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -27,6 +29,7 @@ from rest_framework.response import Response
 
 from budgets.errors import InputError, NotFoundError
 from budgets.rules.limits import LimitError
+from budgets.services import text_of
 from keys.lookup import is_virtual_key
 
 logger = logging.getLogger(__name__)
@@ -159,12 +162,24 @@ class ExactJSONRenderer(BaseRenderer):
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        return b"" if data is None else orjson.dumps(data, default=_exact, option=orjson.OPT_UTC_Z)
+        return b"" if data is None else orjson.dumps(data, default=_exact, option=orjson.OPT_PASSTHROUGH_DATETIME)
+
+
+class AlwaysJSON(DefaultContentNegotiation):
+    """Answers in JSON, whatever a client says that it accepts."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type
 
 
 def _exact(value: object) -> object:
     if isinstance(value, Decimal):
         return orjson.Fragment(format(value, "f"))
+    if isinstance(value, datetime):
+        return text_of(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 

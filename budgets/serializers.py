@@ -54,6 +54,12 @@ def _means_nothing(value: object, default: object) -> bool:
     return not isinstance(value, bool) and value == default
 
 
+def _kind(value: object) -> str:
+    """What a JSON value is. It stands in messages where the value itself may be a key."""
+    kinds = {str: "a text", bool: "a flag", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "a number")
+
+
 class TextField(serializers.CharField):
     """A JSON text and nothing else. An empty one is none, as in web forms."""
 
@@ -68,7 +74,7 @@ class TextField(serializers.CharField):
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if data is not None and data is not serializers.empty and not isinstance(data, str):
-            raise serializers.ValidationError(f"{data!r} is not a text")
+            raise serializers.ValidationError(f"{_kind(data)} is not a text")
         return super().run_validation(data) or None
 
 
@@ -92,7 +98,7 @@ class NamesField(serializers.ListField):
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, list):
-            raise serializers.ValidationError(f"{data!r} is not a list of texts")
+            raise serializers.ValidationError(f"{_kind(data)} is not a list of texts")
         return super().to_internal_value(data)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from budgets.errors import InputError, NotFoundError
 from keys.models import Key
-from keys.parsing import token_hash_of
+from keys.parsing import hash_key, token_hash_of
 
 
 def key_not_found(field: str) -> NotFoundError:
@@ -36,5 +36,5 @@ def token_hashes_of_aliases(aliases: Sequence[str]) -> list[str]:
 
 
 def is_virtual_key(presented: str) -> bool:
-    """Whether a key exists, for whoever may not know more."""
-    return Key.objects.filter(token_hash=token_hash_of(presented)).exists()
+    """Whether that text is a key. A hash is none: whoever has read one in the database holds nothing."""
+    return Key.objects.filter(token_hash=hash_key(presented)).exists()

@@ -4,7 +4,7 @@ An entry whose id the ledger already has is ignored, together with its part of t
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import orjson
 from django.db import connection, transaction
@@ -17,7 +17,11 @@ COLUMNS = (
     "is_streamed, http_status, first_byte_ms"
 )
 
-# Rollup rows are upserted in one order by everybody, so two postings cannot lock each other out.
+# The first 48 bits of a call id are the millisecond of its admission (budgets/rules/calls.py).
+ADMITTED_MS = "('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint"
+
+# Entries are written in one order by everybody, and after them the rollups, so two postings of the same calls (a
+# gateway's and a task's) cannot lock each other out.
 POST = f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS entry (
@@ -25,14 +29,15 @@ WITH given AS (
         input_tokens bigint, output_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint,
         reasoning_tokens bigint, cost_nanousd bigint, hold_nanousd bigint, price_source text, is_estimated boolean,
         is_unpriced boolean, is_streamed boolean, http_status smallint, first_byte_ms integer,
-        admitted_ms bigint, finished_ms bigint
+        finished_ms bigint
     )
 ), posted AS (
     INSERT INTO ledger_entry ({COLUMNS}, admitted_at, finished_at)
     SELECT {COLUMNS},
-        timestamptz 'epoch' + admitted_ms * interval '1 millisecond',
+        timestamptz 'epoch' + {ADMITTED_MS} * interval '1 millisecond',
         timestamptz 'epoch' + finished_ms * interval '1 millisecond'
     FROM given
+    ORDER BY id
     ON CONFLICT DO NOTHING
     RETURNING *
 ), scoped AS (
@@ -54,14 +59,15 @@ WITH given AS (
         cost_nanousd = rollup.cost_nanousd + excluded.cost_nanousd
 )
 SELECT id, posting, cost_nanousd, input_tokens + output_tokens FROM posted
-"""  # noqa: S608 - the only thing put in is the list of columns above
+"""  # noqa: S608 - put in are only the constants above
 
-FIND = """
-SELECT entry.id, entry.posting, entry.cost_nanousd, entry.input_tokens + entry.output_tokens
-FROM ledger_entry AS entry
-JOIN unnest(%s::uuid[], %s::bigint[]) AS wanted (id, admitted_ms)
-    ON entry.id = wanted.id AND entry.admitted_at = timestamptz 'epoch' + wanted.admitted_ms * interval '1 millisecond'
-"""
+FIND = f"""
+SELECT entry.id, posting, cost_nanousd, input_tokens + output_tokens
+FROM unnest(%s::uuid[]) AS wanted (id)
+JOIN ledger_entry AS entry
+    ON entry.id = wanted.id
+    AND admitted_at = timestamptz 'epoch' + {ADMITTED_MS.replace("id", "wanted.id")} * interval '1 millisecond'
+"""  # noqa: S608 - put in are only the constants above
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +85,13 @@ def post_entries(entries: Sequence[Entry]) -> dict[str, Posted]:
     An entry that was posted before (by a task, or by a try whose answer was lost) stays as it is: its cost counts.
     Raises django.db.Error where the database cannot take them; then none is written.
     """
-    rows = orjson.dumps([asdict(entry) | {"admitted_ms": entry.admitted_ms} for entry in entries]).decode()
+    rows = orjson.dumps(entries).decode()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(POST, [rows])
         found = cursor.fetchall()
         if len(found) < len(entries):
             new = {str(row[0]) for row in found}
-            old = [entry for entry in entries if entry.id not in new]
-            cursor.execute(FIND, [[entry.id for entry in old], [entry.admitted_ms for entry in old]])
+            old = [entry.id for entry in entries if entry.id not in new]
+            cursor.execute(FIND, [old])
             found += cursor.fetchall()
     return {str(row[0]): Posted(row[1], row[2], row[3]) for row in found}

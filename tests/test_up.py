@@ -4,16 +4,13 @@ All starts share one data directory per worker, so only the first pays for initd
 """
 
 import contextlib
-import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,92 +20,9 @@ import psycopg
 import pytest
 import redis
 
-ROOT = Path(__file__).parent.parent
-START_TIMEOUT_S = 60
+from tests.up import ROOT, START_TIMEOUT_S, Up, alive, environment, free_port, running, wait_until
+
 pytestmark = pytest.mark.xdist_group("up")  # one worker, so that the shared start is paid once
-
-
-@dataclass(frozen=True, slots=True)
-class Up:
-    """One running `manage.py up`; its output goes to files, as a pipe that nobody reads would stop it."""
-
-    process: "subprocess.Popen[bytes]"
-    directory: Path
-    port: int
-
-    @property
-    def out(self) -> str:
-        return (self.directory.parent / "out").read_text()
-
-    @property
-    def err(self) -> str:
-        return (self.directory.parent / "err").read_text()
-
-    def local(self) -> dict[str, str]:
-        values: dict[str, str] = json.loads((self.directory / "local.json").read_text())
-        return values
-
-    def descendants(self) -> list[psutil.Process]:
-        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
-        return found
-
-    def child(self, words: str) -> psutil.Process:
-        """The direct child whose command line matches."""
-        children = psutil.Process(self.process.pid).children()
-        return next(child for child in children if _alive(child) and re.search(words, " ".join(child.cmdline())))
-
-    def wait_for(self, words: str) -> None:
-        _wait(lambda: re.search(words, self.out) is not None or self.process.poll() is not None)
-        assert re.search(words, self.out), f"no {words!r} in:\n{self.out}{self.err}"
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
-
-
-def _alive(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    return False
-
-
-def _wait(condition: Callable[[], bool], *, timeout_s: float = START_TIMEOUT_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _environment(directory: Path, port: int, **more: str) -> dict[str, str]:
-    ours = re.compile(r"BUDGETGATE_|DJANGO_|DATABASE_URL$|REDIS_URL$")
-    kept = {name: value for name, value in os.environ.items() if not ours.match(name)}
-    return kept | {"BUDGETGATE_DATA_DIR": str(directory), "BUDGETGATE_PORT": str(port)} | more
-
-
-def _start(directory: Path) -> Up:
-    port = _free_port()
-    with (directory.parent / "out").open("wb") as out, (directory.parent / "err").open("wb") as err:
-        command = [sys.executable, "manage.py", "up"]
-        process = subprocess.Popen(command, cwd=ROOT, env=_environment(directory, port), stdout=out, stderr=err)
-    return Up(process, directory, port)
-
-
-@contextlib.contextmanager
-def running(directory: Path) -> Iterator[Up]:
-    """A start that has come to `ready`, ended at the latest here."""
-    up = _start(directory)
-    try:
-        up.wait_for("ready after")
-        yield up
-    finally:
-        if up.process.poll() is None:
-            up.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +56,7 @@ def _first_start(directory: Path) -> FirstStart:
             store.set("kept", "word")
         descendants = up.descendants()
         exit_code = up.stop()
-    survivors = [process for process in descendants if _alive(process)]
+    survivors = [process for process in descendants if alive(process)]
     return FirstStart(directory, up.out, up.err, local, exit_code, survivors, health)
 
 
@@ -166,7 +80,7 @@ def test_secrets_are_readable_by_their_owner_only(first: FirstStart) -> None:
     assert first.local["BUDGETGATE_MASTER_KEY"].startswith("sk-")
 
 
-def test_gateway_answered_that_it_is_alive(first: FirstStart) -> None:
+def test_gateway_answered_that_it_isalive(first: FirstStart) -> None:
     assert (first.health.status_code, first.health.json()) == (200, "I'm alive!")
 
 
@@ -191,7 +105,7 @@ def test_dead_parts_are_started_again_on_their_ports_and_said_so(up: Up, first: 
         up.child(words).kill()
     for name in parts:
         up.wait_for(rf"{name} was ended by SIGKILL; starting it again in 0.5 s")
-    _wait(lambda: _answers(up.port) and _database_answers(first.local["DATABASE_URL"]))
+    wait_until(lambda: _answers(up.port) and _database_answers(first.local["DATABASE_URL"]))
     for words in parts.values():
         assert up.child(words).is_running()
     with redis.Redis.from_url(first.local["REDIS_URL"]) as store:
@@ -217,14 +131,14 @@ def test_killed_supervisor_takes_its_parts_along_and_the_next_start_works(first:
         descendants = up.descendants()
         up.process.kill()
         up.process.wait()
-        _wait(lambda: not any(map(_alive, descendants)), timeout_s=20)
-        assert [process for process in descendants if _alive(process)] == []
+        wait_until(lambda: not any(map(alive, descendants)), timeout_s=20)
+        assert [process for process in descendants if alive(process)] == []
     with running(first.directory) as again:
         assert again.stop() == 0
 
 
 def test_second_up_on_the_same_directory_is_one_line(up: Up, first: FirstStart) -> None:
-    code, err = _refusal(_environment(first.directory, _free_port()))
+    code, err = _refusal(environment(first.directory, free_port()))
     assert code == 1
     assert err == f"budgetgate: {first.directory} is in use by another BudgetGate (process {up.process.pid})\n"
 
@@ -242,7 +156,7 @@ def test_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, err = _refusal(_environment(tmp_path / "var", taken.getsockname()[1]))
+        code, err = _refusal(environment(tmp_path / "var", taken.getsockname()[1]))
     assert code == 1
     assert re.fullmatch(r"budgetgate: cannot listen on 127.0.0.1 port \d+ .*: Address already in use\n", err)
 
@@ -264,7 +178,7 @@ def test_port_in_use_is_one_line(tmp_path: Path) -> None:
 )
 def test_start_that_cannot_be_is_one_line(tmp_path: Path, name: str, value: str, words: str) -> None:
     addresses = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
-    code, err = _refusal(_environment(tmp_path / "var", _free_port(), **addresses | {name: value}))
+    code, err = _refusal(environment(tmp_path / "var", free_port(), **addresses | {name: value}))
     assert code == 1
     assert re.match(f"budgetgate: {words}", err)
     assert err.count("\n") == 1

@@ -9,7 +9,7 @@ import asyncio
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -96,11 +96,21 @@ class Wire:
 
     async def execute(self, *parts: Part) -> object:
         """The store's reply to one command. Raises StoreDown or StoreError."""
-        loop = asyncio.get_running_loop()
         link = self._link
         if link is None or link.transport is None:
             link = await self._connected()
-        return await link.send(_pack(parts), loop=loop)
+        return await link.send(_pack(parts), loop=asyncio.get_running_loop())
+
+    async def pipeline(self, commands: Sequence[Sequence[Part]]) -> "list[asyncio.Future[object]]":
+        """Sends all commands in one write; each future has its reply, or its StoreDown or StoreError."""
+        link = self._link
+        if link is None or link.transport is None:
+            link = await self._connected()
+        loop = asyncio.get_running_loop()
+        futures = [link.send(_pack(tuple(parts)), loop=loop) for parts in commands]
+        if futures:
+            await asyncio.wait(futures)
+        return futures
 
     async def close(self) -> None:
         """Ends the connection; open commands fail with StoreDown."""

@@ -51,16 +51,16 @@ def _decimal(value: object) -> Decimal:
         raise MoneyError(f"{value!r} is not a number; allowed is 0 to {USD_MAX} USD") from None
 
 
-def usd_from_nanousd(nanousd: int) -> Decimal:
-    """Exact dollars, without trailing zeros but with at least one decimal: `10.0`, `0.00022`."""
-    text = f"{abs(nanousd) // NANO}.{abs(nanousd) % NANO:09d}".rstrip("0")
-    sign = "-" if nanousd < 0 else ""
-    return Decimal(f"{sign}{text}0" if text.endswith(".") else f"{sign}{text}")
-
-
 def exact_usd(nanousd: int) -> str:
-    """The same as text, never in scientific notation: `0.000000001`."""
-    return format(usd_from_nanousd(nanousd), "f")
+    """Exact dollars as text, without trailing zeros but with at least one decimal: `10.0`, `0.00022`."""
+    whole, part = divmod(abs(nanousd), NANO)
+    text = f"{whole}.{part:09d}".rstrip("0")
+    return f"{'-' if nanousd < 0 else ''}{text}{'0' if text[-1] == '.' else ''}"
+
+
+def usd_from_nanousd(nanousd: int) -> Decimal:
+    """Exact dollars, with the decimals of `exact_usd`."""
+    return Decimal(exact_usd(nanousd))
 
 
 def usd_text(nanousd: int, *, places: int) -> str:

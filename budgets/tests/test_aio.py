@@ -8,7 +8,7 @@ import pytest
 import redis
 from django.conf import LazySettings
 
-from budgets.gate.aio import AsyncGate
+from budgets.gate.aio import AsyncGate, Settling
 from budgets.gate.protocol import Names
 from budgets.gate.sync import CounterReading, SyncGate
 from budgets.gate.wire import StoreDown, StoreError, Wire
@@ -61,10 +61,9 @@ async def test_call_is_seeded_admitted_kept_alive_and_settled(
     assert sync_gate.expired_holds(ROOT, now_ms=now_ms + HOUR_MS, most=9) == {}
     assert sync_gate.expired_holds(ROOT, now_ms=now_ms + 2 * HOUR_MS, most=9) == {"a": b"\x00r"}
     posting = Posting(claim.counter, 1, 2, claim.expires_ms)
-    for did in (True, False):
-        assert did is await gate.settle(
-            ROOT, call_id="a", postings=[posting], birth_ms=now_ms, transaction=7, now_ms=now_ms
-        )
+    settling = Settling(ROOT, "a", birth_ms=now_ms, transaction=7, postings=(posting,))
+    for _ in range(2):
+        assert await gate.settle([settling, settling], now_ms=now_ms) == [None, None]
     assert sync_gate.read([claim.counter]) == [CounterReading(20, 0, 0)]
     refused = await gate.admit(ROOT, call_id="b", record=b"", claims=[claim], now_ms=now_ms)
     assert refused.status is Status.REFUSED

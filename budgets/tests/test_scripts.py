@@ -394,7 +394,7 @@ def test_refused_call_changes_nothing(
         gate.seed(claim, spent=10, snapshot="1:1:")
     assert _admit(gate, [free, full], now_ms=now_ms).status is Status.ADMITTED
     before = dump(valkey, names)
-    answer = _admit(gate, [free, replace(full, **changed), free], now_ms=now_ms + 5)
+    answer = _admit(gate, [free, full._replace(**changed), free], now_ms=now_ms + 5)
     assert answer.status is status
     assert answer.readings[1] == Reading(verdict, 0 if verdict is Verdict.UNKNOWN else 10, 3)
     assert dump(valkey, names) == before
@@ -434,12 +434,12 @@ def test_amounts_of_sixteen_digits_stay_exact_to_the_unit(gate: SyncGate, names:
     claim = claim_on(counter_name(names), now_ms=now_ms, maximum=AMOUNT_MAX, amount=1_234_567_890_123_457)
     assert gate.seed(claim, spent=5_000_000_000_000_001, snapshot="1:1:") == 5_000_000_000_000_001
     assert _admit(gate, [claim], now_ms=now_ms, call_id="a").status is Status.ADMITTED
-    assert _admit(gate, [replace(claim, amount=999_999_999_999_999)], now_ms=now_ms, call_id="b").readings == (
+    assert _admit(gate, [claim._replace(amount=999_999_999_999_999)], now_ms=now_ms, call_id="b").readings == (
         Reading(Verdict.ROOM, 5_000_000_000_000_001, 1_234_567_890_123_457),
     )
     left = AMOUNT_MAX - 5_000_000_000_000_001 - 1_234_567_890_123_457 - 999_999_999_999_999
-    assert _admit(gate, [replace(claim, amount=left + 1)], now_ms=now_ms).status is Status.REFUSED
-    assert _admit(gate, [replace(claim, amount=left)], now_ms=now_ms, call_id="c").status is Status.ADMITTED
+    assert _admit(gate, [claim._replace(amount=left + 1)], now_ms=now_ms).status is Status.REFUSED
+    assert _admit(gate, [claim._replace(amount=left)], now_ms=now_ms, call_id="c").status is Status.ADMITTED
     assert gate.read([claim.counter])[0].held == AMOUNT_MAX - 5_000_000_000_000_001
     for call_id, hold in (("a", 1_234_567_890_123_457), ("b", 999_999_999_999_999)):
         posting = Posting(claim.counter, hold, hold - 1, claim.expires_ms)
@@ -573,7 +573,7 @@ def test_each_cost_enters_once_in_every_order_of_two_postings_and_a_seed(
         play = Play(gate, names, now_ms=now_ms, postings=2)
         older = claim_on(play.counter, now_ms=now_ms, since_ms=1)
         if state == "older limit":
-            _admit(gate, [replace(older, start_ms=now_ms + HOUR_MS)], now_ms=now_ms)
+            _admit(gate, [older._replace(start_ms=now_ms + HOUR_MS)], now_ms=now_ms)
         elif state == "seeded for an older limit":
             gate.seed(older, spent=777, snapshot=snapshot_text(EMPTY))
         assert play.run(order, [play.posting(0), play.posting(1), play.seeder(2)]) == 11, order
@@ -610,7 +610,7 @@ def test_seed_leaves_a_counter_alone_that_became_known_for_an_older_limit(
     """It was not unknown since the seed's ledger was read, so costs may have entered it that the seed does not know."""
     claim = claim_on(counter_name(names), now_ms=now_ms, since_ms=1)
     gate.seed(claim, spent=100, snapshot="1:1:")
-    assert gate.seed(replace(claim, since_ms=2), spent=7, snapshot="1:1:") == 100
+    assert gate.seed(claim._replace(since_ms=2), spent=7, snapshot="1:1:") == 100
     assert gate.read([claim.counter]) == [CounterReading(100, 0, 1)]
 
 
@@ -649,10 +649,10 @@ def test_counters_expire_a_grace_after_their_window_ends(
     seeded, fresh, pending = (
         claim_on(counter_name(names, number), now_ms=now_ms, expires_ms=expires_ms) for number in (1, 2, 3)
     )
-    fresh = replace(fresh, start_ms=now_ms + MARGIN_MS + 1)
+    fresh = fresh._replace(start_ms=now_ms + MARGIN_MS + 1)
     gate.seed(seeded, spent=0, snapshot="1:1:")
     assert _admit(gate, [seeded, fresh], now_ms=now_ms, call_id="a").status is Status.ADMITTED
-    later = [replace(claim, expires_ms=expires_ms + HOUR_MS) for claim in (seeded, fresh)]
+    later = [claim._replace(expires_ms=expires_ms + HOUR_MS) for claim in (seeded, fresh)]
     assert _admit(gate, later, now_ms=now_ms).status is Status.ADMITTED
     posting = Posting(pending.counter, 0, 5, expires_ms)
     gate.settle(ROOT, call_id="a", postings=[posting], birth_ms=now_ms, transaction=5, now_ms=now_ms)
@@ -669,7 +669,7 @@ def test_lifetime_counters_and_birth_marks_live_on_with_their_use(
     _admit(gate, [claim], now_ms=now_ms)
     assert valkey.pttl(names.birth(ROOT)) > IDLE_LIFE_MS - HOUR_MS
     valkey.pexpire(names.birth(ROOT), HOUR_MS)
-    used = replace(claim, expires_ms=counter_expires_ms(window, now_ms=now_ms))
+    used = claim._replace(expires_ms=counter_expires_ms(window, now_ms=now_ms))
     assert used.expires_ms == now_ms + IDLE_LIFE_MS
     assert _admit(gate, [used], now_ms=now_ms + 9).birth_ms == now_ms
     assert valkey.pexpiretime(claim.counter) == now_ms + IDLE_LIFE_MS
@@ -763,7 +763,7 @@ def test_idle_roots_are_dropped_unless_they_hold_something(
     valkey.zadd(names.roots, {"team:idle": 100, ROOT: 150, "team:busy": 200})
     _admit(gate, [], now_ms=now_ms)
     gate.drop_idle_roots(before_ms=200)
-    assert gate.noted_roots() == [ROOT, "team:busy"]
+    assert set(gate.noted_roots()) == {ROOT, "team:busy"}
 
 
 def test_spilled_entries_are_read_and_dropped_oldest_first(gate: SyncGate, valkey: Any, names: Names) -> None:

@@ -1,0 +1,18 @@
+"""Every test of keys has its own counter store, a ledger that knows nothing yet, and a clock that stands still."""
+
+import pytest
+import redis
+from django.conf import LazySettings
+
+from tests.api import Api, stop_clock, use_told_ledger
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(valkey: redis.Redis, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_told_ledger(settings)
+    stop_clock(monkeypatch)
+
+
+@pytest.fixture
+def api(db: None) -> Api:
+    return Api()
