@@ -54,7 +54,7 @@ LAST_MS = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * 1000
 
 
 def changes_of(zone: str) -> list[int]:
-    """The instants, in seconds, at which the offset of a zone changes between 1970 and 2100, to the second."""
+    """The seconds at which the offset of a zone changes, from 1960 (windows of 1970 begin there) to 2100."""
     tz = ZoneInfo(zone)
 
     def offset(instant_s: int) -> timedelta | None:
@@ -62,7 +62,7 @@ def changes_of(zone: str) -> list[int]:
 
     step = 7 * 86400
     found = []
-    for before in range(0, LAST_MS // 1000, step):
+    for before in range(-10 * 366 * 86400, LAST_MS // 1000, step):
         low, high = before, before + step
         if offset(low) == offset(high):
             continue
