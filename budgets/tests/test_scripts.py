@@ -768,7 +768,7 @@ def test_idle_roots_are_dropped_unless_they_hold_something(
     valkey.zadd(names.roots, {"team:idle": 100, ROOT: 150, "team:busy": 200})
     _admit(gate, [], now_ms=now_ms)
     gate.drop_idle_roots(before_ms=200)
-    assert gate.noted_roots() == [ROOT, "team:busy"]
+    assert set(gate.noted_roots()) == {ROOT, "team:busy"}
 
 
 def test_spilled_entries_are_read_and_dropped_oldest_first(gate: SyncGate, valkey: redis.Redis, names: Names) -> None:
