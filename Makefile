@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TOOL_ENV = DJANGO_SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') BUDGETGATE_DATA_DIR=.cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt lock clean
+.PHONY: help run test lint fmt bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: $(VENV)/.dev ## Style, types, layers, migrations and Django's deployment c
 fmt: $(VENV)/.dev ## Format the code and repair what can be repaired
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## CPU of one call in the gateway, as a ratio to a raw answer (ARGS="--rounds 9" for more)
+	$(BIN)/python -m benchmarks.cpu_per_call $(ARGS)
 
 PIP_COMPILE = $(BIN)/pip-compile -q --no-emit-index-url --no-emit-find-links --strip-extras --no-header
 lock: $(VENV)/.dev ## Write the locked requirements anew (ARGS="--upgrade" takes newer versions)

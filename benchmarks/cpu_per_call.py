@@ -25,7 +25,7 @@ from pyreqwest.client import Client, ClientBuilder
 ROOT = Path(__file__).resolve().parent.parent
 MASTER_KEY = "sk-master-key-of-the-benchmark"
 BODY = b'{"model":"gpt-4o-mini","max_tokens":200,"messages":[{"role":"user","content":"%s"}]}' % (b"word " * 180)
-UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
+UVICORN = ("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers", "--log-level", "warning")
 
 
 def main() -> None:

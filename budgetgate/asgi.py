@@ -1,8 +1,7 @@
 """The ASGI application: LLM routes go to the data plane's own entry, everything else to Django."""
 
-import asyncio
-import contextlib
 import os
+import warnings
 from typing import Any
 
 from django.core.asgi import get_asgi_application
@@ -17,6 +16,9 @@ from budgetgate.plane import AssembledPlane  # noqa: E402
 from proxy.entry import VIEWS, ProxyEntry, Receive, Scope, Send  # noqa: E402
 
 DRAIN_S = 5.0
+
+# Whitenoise reads its small files synchronously; Django gathers them first, and says so for each.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 
 class Application:
@@ -55,8 +57,7 @@ class Application:
     async def _stop(self) -> None:
         assert self._assembled is not None, "only a started plane is stopped"
         assert self._entry is not None, "it is made when the plane is started"
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._entry.drain(), DRAIN_S)
+        await self._entry.drain(timeout_s=DRAIN_S)
         await self._assembled.stop()
 
 

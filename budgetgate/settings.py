@@ -201,6 +201,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["budgetgate.api.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["budgetgate.api.ExactJSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "budgetgate.api.AlwaysJSON",
     "EXCEPTION_HANDLER": "budgetgate.api.handle_exception",
     "UNAUTHENTICATED_USER": None,
 }

@@ -114,7 +114,7 @@ def gateway_part(options: Options) -> Part:
         {shlex.quote(sys.executable)} -m uvicorn budgetgate.asgi:application
         --app-dir {shlex.quote(str(options.base_dir))}
         --host {shlex.quote(options.host)} --port {options.port} --workers {options.workers}
-        --loop uvloop --http httptools --no-access-log --no-server-header --log-level warning
+        --loop uvloop --http httptools --no-access-log --no-proxy-headers --no-server-header --log-level warning
         --timeout-graceful-shutdown {GRACE_S} --timeout-keep-alive 75
     """
     # Kept open longer than clients keep idle connections (httpx: 5 s), so that no call meets a closing one.

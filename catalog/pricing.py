@@ -32,7 +32,18 @@ class Usage:
     output_audio_tokens: int = 0
 
     def __post_init__(self) -> None:
-        _refuse_negative(self)
+        # Spelled out: this runs for every call, and going through the fields costs more than pricing it.
+        if (
+            self.input_tokens < 0
+            or self.output_tokens < 0
+            or self.cache_read_tokens < 0
+            or self.cache_write_tokens < 0
+            or self.cache_write_1h_tokens < 0
+            or self.reasoning_tokens < 0
+            or self.input_audio_tokens < 0
+            or self.output_audio_tokens < 0
+        ):
+            _refuse_negative(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from django.conf import settings
 from catalog.models import OUTPUT_TOKENS_MAX, PRICE_FIELDS, PRICE_NANOUSD_MAX, TIMEOUT_S_MAX, Route
 
 DEMO_PROVIDER = "demo"
-_NAME = re.compile(r"[!-~]{1,200}")
+NAME = re.compile(r"[!-~]{1,200}")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
 # The ending keeps the gateway's own secrets out of reach, and catches a key pasted in place of its name.
 _KEY_ENV = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
@@ -27,7 +27,7 @@ def route_problems(route: Route) -> dict[str, str]:
 def _name_problems(route: Route) -> dict[str, str]:
     problems = {}
     for field in ("model_name", "upstream_model"):
-        if not _NAME.fullmatch(getattr(route, field)):
+        if not NAME.fullmatch(getattr(route, field)):
             problems[field] = _message(route, field, allowed="1 to 200 visible ASCII characters without spaces")
     if not _PROVIDER.fullmatch(route.provider):
         problems["provider"] = _message(route, "provider", allowed="up to 50 lower-case letters, digits, - and _")

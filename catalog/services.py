@@ -23,7 +23,7 @@ from budgets.gate import changes
 from catalog.models import Route
 from catalog.price_list import chat_models, listed_model
 from catalog.pricing import PriceCard, Rates
-from catalog.route_rules import DEMO_PROVIDER, route_problems
+from catalog.route_rules import DEMO_PROVIDER, NAME, route_problems
 from catalog.routing import ResolvedRoute
 
 logger = logging.getLogger(__name__)
@@ -132,6 +132,9 @@ class RouteTable:
         return [DEMO_MODEL, *(name for provider in keyed for name in chat_models(provider))]
 
     def _built_in(self, name: str, *, now: datetime) -> ResolvedRoute | None:
+        """A name goes into headers and into the ledger, which take no control signs: no model has such a name."""
+        if not NAME.fullmatch(name):
+            return None
         if name == DEMO_MODEL:
             return self._demo()
         provider, _, bare = name.partition("/")

@@ -9,7 +9,7 @@ from keys.serializers import NOT_YET
 from keys.services import CreatedKey
 
 NOTHING: Answer = {
-    **NOT_YET,
+    **{name: value for name, value in NOT_YET.items() if name != "spend"},
     "policies": [],
     "router_settings": {},
     "key_type": "default",
@@ -35,7 +35,6 @@ def key_row(key: Key, *, spends: Spends, now: datetime) -> Answer:
     """A key as it is at `now`."""
     limits = limits_answer(key, now=now)
     return {
-        **NOTHING,
         "key_name": key.key_name,
         "key_alias": key.key_alias,
         "team_id": key.team_id,
@@ -49,6 +48,7 @@ def key_row(key: Key, *, spends: Spends, now: datetime) -> Answer:
         "status": status_of(key, now=now),
         "created_at": key.created_at,
         "updated_at": key.updated_at,
+        **NOTHING,
     }
 
 

@@ -73,7 +73,8 @@ class GenerateKeySerializer(_KeySerializer):
 class UpdateKeySerializer(_KeySerializer):
     """POST /key/update. `key` names the key by its text or hash; without it, `key_alias` does."""
 
-    not_yet: ClassVar = NOT_YET | {"temp_budget_expiry": None, "temp_budget_increase": None}
+    # In an update a spend of 0 is no default: it asks for a reset.
+    not_yet: ClassVar = NOT_YET | {"spend": None, "temp_budget_expiry": None, "temp_budget_increase": None}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs.get("key") and not attrs.get("key_alias"):

@@ -16,7 +16,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from proxy.errors import body_too_large
+from proxy.errors import bad_request, body_too_large, internal_error, not_found
 from proxy.middleware import BudgetMiddleware, GetResponse
 from proxy.plane import DataPlane
 from proxy.views import ChatCompletionsView, EventStreamResponse, ModelsView, response_of
@@ -57,27 +57,45 @@ class ProxyEntry:
             body = await self._read_body(scope, receive)
         except ClientGone:
             return
-        if body is None:
-            response: HttpResponseBase = response_of(body_too_large(self._body_bytes_max))
-        else:
-            request = ASGIRequest(scope, BytesIO(body))
-            request._body = body
-            response = await self._handlers[scope["path"]](request)
+        response = await self._answer(scope, body)
         if isinstance(response, EventStreamResponse):
             await self._send_stream(response, receive=receive, send=send)
         else:
-            await send(_start_of(response))
-            await send({"type": "http.response.body", "body": cast(HttpResponse, response).content})
+            content = cast(HttpResponse, response).content
+            with contextlib.suppress(OSError):  # the client is gone
+                await send(_start_of(response, length=len(content)))
+                await send({"type": "http.response.body", "body": content})
 
-    async def drain(self) -> None:
-        """Waits for streams that are read on without their clients."""
+    async def _answer(self, scope: Scope, body: bytes | None) -> HttpResponseBase:
+        if body is None:
+            return response_of(body_too_large(self._body_bytes_max))
+        handler = self._handlers.get(scope["path"])
+        if handler is None:
+            return response_of(not_found(scope["path"]))
+        try:
+            request = ASGIRequest(scope, BytesIO(body))
+        except UnicodeDecodeError:
+            return response_of(bad_request("The query of the address is not UTF-8."))
+        request._body = body
+        try:
+            return await handler(request)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            return response_of(internal_error())
+
+    async def drain(self, *, timeout_s: float) -> None:
+        """Waits for streams that are read on without their clients; what is left is charged for what came so far."""
         if self._reading_on:
-            await asyncio.wait(self._reading_on)
+            _, left = await asyncio.wait(self._reading_on, timeout=timeout_s)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The body, or None where it is larger than allowed; what is announced as too large is not read at all."""
         for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self._body_bytes_max:
+            # What is no number is the server's to refuse; the bytes that come are counted anyway.
+            if name == b"content-length" and value[:18].isdigit() and int(value[:18]) > self._body_bytes_max:
                 return None
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
@@ -101,18 +119,22 @@ class ProxyEntry:
 
     async def _send_stream(self, response: EventStreamResponse, *, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(_wait_until_gone(receive))
+        is_sent = False
         try:
             await send(_start_of(response))
             async for chunk in response.events:
                 if gone.done():
-                    self._read_on(response.events)
                     return
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            is_sent = True
             await send({"type": "http.response.body", "body": b""})
         except OSError:
-            self._read_on(response.events)
+            logger.debug("the client of a stream is gone")
         finally:
             gone.cancel()
+            if not is_sent:
+                # Whatever happened, also to this task: only a stream that is read to its end, or closed, is charged.
+                self._read_on(response.events)
 
     def _read_on(self, events: AsyncGenerator[bytes, None]) -> None:
         task = asyncio.create_task(_read_to_end(events))
@@ -121,25 +143,26 @@ class ProxyEntry:
 
 
 async def _wait_until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    with contextlib.suppress(OSError):
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
 
 async def _read_to_end(events: AsyncGenerator[bytes, None]) -> None:
     """Ends the stream either way: at its end, or by closing it, which charges the call for what came so far."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(READ_ON_S):
-            async for _ in events:
-                pass
-    await events.aclose()
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READ_ON_S):
+                async for _ in events:
+                    pass
+    except Exception:
+        logger.exception("a stream could not be read on")
+    finally:
+        await events.aclose()
 
 
-def _start_of(response: HttpResponseBase) -> Message:
-    return {"type": "http.response.start", "status": response.status_code, "headers": _header_bytes(response)}
-
-
-def _header_bytes(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
+def _start_of(response: HttpResponseBase, *, length: int | None = None) -> Message:
     headers = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
-    if not response.streaming:
-        headers.append((b"content-length", str(len(cast(HttpResponse, response).content)).encode("ascii")))
-    return headers
+    if length is not None:
+        headers.append((b"content-length", b"%d" % length))
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}

@@ -14,9 +14,11 @@ from budgets.rules.admission import Reading, Verdict
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import usd_from_nanousd, usd_text
 from budgets.rules.windows import END_OF_TIME_MS
+from proxy.ratelimit import rate_limit_fields
 
 RETRY_IN_FLIGHT_S = 1
 LONG_WAIT_S = 60
+NAME_CHARS_MAX = 200
 
 REASONS = {
     Verdict.EXHAUSTED: "exhausted",
@@ -50,6 +52,7 @@ def _exact(value: object) -> orjson.Fragment:
 class Refused:
     """The window that refuses a call, and what it said."""
 
+    call_id: str
     active: ActiveWindow
     reading: Reading
     amount: int
@@ -71,11 +74,16 @@ def _wait(verdict: Verdict, active: ActiveWindow) -> float:
 def budget_error(refused: Refused, *, now_ms: int) -> ApiError:
     """HTTP 429 with the window, what is in it, and when it is worth trying again."""
     active, reading = refused.active, refused.reading
+    room = max((active.limit.maximum or 0) - reading.spent - reading.held, 0)
     return ApiError(
         status=429,
         message=_budget_message(refused),
         type="budget_exceeded",
-        headers=_retry_headers(active, verdict=reading.verdict, now_ms=now_ms),
+        headers=(
+            ("x-request-id", refused.call_id),
+            *_retry_headers(active, verdict=reading.verdict, now_ms=now_ms),
+            *rate_limit_fields(active, room=room, now_ms=now_ms),
+        ),
         fields={"budget": _budget_fields(refused)},
     )
 
@@ -175,23 +183,28 @@ def expired_key(expires_ms: int) -> ApiError:
     return ApiError(401, f"Authentication Error - Expired Key. Key Expiry time {expired}.", "expired_key", "key")
 
 
+def _short(name: str) -> str:
+    """A name from the request, which may be as long as a body may be."""
+    return name if len(name) <= NAME_CHARS_MAX else f"{name[:NAME_CHARS_MAX]}..."
+
+
 def model_denied(model: str, *, holder: str) -> ApiError:
     message = (
-        f"The requested model {model!r} is not available for this {'API key' if holder == 'key' else holder}. "
+        f"The requested model {_short(model)!r} is not available for this {'API key' if holder == 'key' else holder}. "
         "GET /v1/models lists the models that are."
     )
     return ApiError(403, message, f"{holder}_model_access_denied", "model")
 
 
 def unknown_model(model: str) -> ApiError:
-    message = f"Invalid model name passed in model={model}. GET /v1/models lists the models that can be called."
+    message = f"Invalid model name passed in model={_short(model)}. GET /v1/models lists the models that can be called."
     return ApiError(400, message, "invalid_request_error", "model")
 
 
 def unpriced_model(model: str) -> ApiError:
     message = (
-        f"The model {model!r} has no known price, so its calls cannot be held to a budget. Give its route a price, "
-        "or set BUDGETGATE_UNPRICED=allow to let such calls pass uncounted."
+        f"The model {_short(model)!r} has no known price, so its calls cannot be held to a budget. Give its route "
+        "a price, or set BUDGETGATE_UNPRICED=allow to let such calls pass uncounted."
     )
     return ApiError(400, message, "invalid_request_error", "model")
 

@@ -4,6 +4,7 @@ Pure. Tokens of text are bounded by bytes: no tokenizer makes more tokens than b
 by its address) is bounded by a constant.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,11 @@ from catalog.routing import ResolvedRoute
 MEDIA_PART_TOKENS_MAX = 40_000
 """More than any known model makes of one picture, recording or file that the body only names."""
 
-OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_MEDIA_PARTS = (b'"image_url"', b'"input_audio"', b'"file"', b'"input_image"')
+OUTPUT_BOUNDS = ("max_completion_tokens", "max_tokens")
+"""Of chat completions. Another API's name (`max_output_tokens`) is ignored by providers and bounds nothing."""
+
+# As a field, not as the part's type: each part has it once. Some servers also take films and sound by address.
+_MEDIA_PART = re.compile(rb'"(?:image_url|input_audio|file|video_url|audio_url)"\s*:')
 TOKENS_MAX = 10_000_000
 CHOICES_MAX = 128
 
@@ -51,7 +55,7 @@ def estimate_chat(
     bounds = (_whole(payload, name, minimum=0, maximum=TOKENS_MAX) for name in OUTPUT_BOUNDS)
     given = [bound for bound in bounds if bound is not None]
     output_tokens = max(given) if given else min(output_tokens_default, route.output_tokens_max or TOKENS_MAX)
-    input_tokens = len(body) + MEDIA_PART_TOKENS_MAX * sum(body.count(part) for part in _MEDIA_PARTS)
+    input_tokens = len(body) + MEDIA_PART_TOKENS_MAX * len(_MEDIA_PART.findall(body))
     cost = _dearest(payload, route.card, input_tokens=input_tokens, output_tokens=output_tokens * choices)
     return Estimate(input_tokens, output_tokens * choices, choices, min(cost, AMOUNT_MAX), bool(given))
 
@@ -60,9 +64,12 @@ def _dearest(payload: Mapping[str, object], card: PriceCard | None, *, input_tok
     """At the price of the tier that was asked for, or the standard one, whichever is dearer: the provider chooses."""
     if card is None:
         return 0
-    asked = at_service_tier(card, service_tier=str(payload.get("service_tier", "")))
-    bounds = (bound_nanousd(each, input_tokens=input_tokens, output_tokens=output_tokens) for each in (card, asked))
-    return max(bounds)
+    bound = bound_nanousd(card, input_tokens=input_tokens, output_tokens=output_tokens)
+    asked = payload.get("service_tier")
+    if not isinstance(asked, str):
+        return bound
+    tier = at_service_tier(card, service_tier=asked)
+    return max(bound, bound_nanousd(tier, input_tokens=input_tokens, output_tokens=output_tokens))
 
 
 def output_bound_within(estimate: Estimate, *, card: PriceCard | None, room_nanousd: int) -> int | None:
@@ -78,6 +85,6 @@ def _whole(payload: Mapping[str, object], name: str, *, minimum: int, maximum: i
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        message = f"{name} is {value!r}; allowed is a whole number from {minimum} to {maximum}"
+        message = f"{name} is {repr(value)[:100]}; allowed is a whole number from {minimum} to {maximum}"
         raise EstimateError(message, field=name)
     return value

@@ -40,6 +40,9 @@ def usage_of(answer: Mapping[str, object]) -> Usage | None:
         return None
     prompt = _details(usage, "prompt_tokens_details")
     completion = _details(usage, "completion_tokens_details")
+    # Zero is an answer, silence is none: a usage without both totals would make the call free.
+    if usage.get("prompt_tokens") is None or usage.get("completion_tokens") is None:
+        return None
     try:
         return Usage(
             input_tokens=_count(usage, "prompt_tokens"),
@@ -133,11 +136,13 @@ class StreamMeter:
 
     def _keep(self, event: bytes) -> bool:
         chunk = _data_of(event) if _USAGE.search(event) else None
-        usage = usage_of(chunk) if chunk is not None else None
-        if chunk is None or usage is None:
+        if chunk is None or not isinstance(chunk.get("usage"), dict):
             return True
-        self._usage = usage
-        self._service_tier = str(chunk.get("service_tier") or self._service_tier)
+        usage = usage_of(chunk)
+        if usage is not None:
+            self._usage = usage
+            self._service_tier = str(chunk.get("service_tier") or self._service_tier)
+        # Also one that makes no sense: a client that did not ask for it may not bear a chunk without choices.
         return not (self._drop_usage and chunk.get("choices") == [])
 
 

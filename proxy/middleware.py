@@ -46,10 +46,14 @@ class BudgetMiddleware:
 
     async def _forwarded(self, request: HttpRequest, call: Call) -> HttpResponseBase:
         request.call = call  # type: ignore[attr-defined]
-        response = await self.get_response(request)
-        if not response.streaming and not call.is_settled:
-            # The view failed before it asked the provider, or forgot the call: the hold must not stay.
-            self.plane.release(call)
+        is_streaming = False
+        try:
+            response = await self.get_response(request)
+            is_streaming = response.streaming
+        finally:
+            if not is_streaming:
+                # The view failed before the provider answered, or was cancelled: the hold must not stay.
+                self.plane.release(call)
         return response
 
 

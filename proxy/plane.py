@@ -18,23 +18,24 @@ import orjson
 
 from budgets.gate.aio import AsyncGate
 from budgets.gate.windows import ActiveWindow, Amounts
-from budgets.gate.wire import StoreDown
+from budgets.gate.wire import StoreDown, StoreError
 from budgets.rules.admission import Admission, Reading, Status, Verdict
 from budgets.rules.calls import new_call_id
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import AMOUNT_MAX
 from budgets.rules.settlement import Entry, HeldWindow, Settlement, encode
-from catalog.pricing import PriceCard, Usage, at_service_tier, cost_nanousd
+from catalog.pricing import Usage, at_service_tier, cost_nanousd
 from catalog.routing import ResolvedRoute
 from proxy import errors
 from proxy.adapters import openai
 from proxy.adapters.demo import demo_answer
 from proxy.errors import ApiError, Refused
 from proxy.estimate import Estimate, EstimateError, estimate_chat, output_bound_within
-from proxy.metering import Measured
+from proxy.metering import Measured, estimated
+from proxy.payload import payload_of
 from proxy.profiles import CachedKey, DatabaseDown, ProfileCache
 from proxy.settler import Settler
-from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamTimeout
+from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 
 logger = logging.getLogger(__name__)
 
@@ -150,11 +151,12 @@ class DataPlane:
 
     def estimate(self, key: CachedKey, body: bytes) -> Call | ApiError:
         """What the call asks for, where it goes, and the most it can cost."""
-        payload = _payload_of(body)
-        if isinstance(payload, ApiError):
-            return payload
+        parsed = payload_of(body)
+        if isinstance(parsed, ApiError):
+            return parsed
+        payload, body = parsed
         model = payload["model"]
-        assert isinstance(model, str), "_payload_of lets only texts through"
+        assert isinstance(model, str), "payload_of lets only texts through"
         route = self.routes.resolve(model)
         denied = _model_denied(key, {model} if route is None else {model, route.model})
         if denied is not None:
@@ -182,22 +184,30 @@ class DataPlane:
             admission = await self._admission(call)
         except StoreDown:
             if self.settings.admit_while_store_down:
+                # Its hold may be there all the same, if only the answer was lost.
+                self.settler.opened(call.id, root=call.key.profile.root)
                 return None
-            # The store may have run the script and only its answer was lost.
+            self.release(call)
+            return errors.store_down()
+        except StoreError:
+            logger.exception("call %s: the counter store refuses to admit", call.id)
             self.release(call)
             return errors.store_down()
         except DatabaseDown:
             return errors.database_down()
+        except asyncio.CancelledError:
+            self.release(call)
+            raise
         call.readings, call.birth_ms = admission.readings, admission.birth_ms
         if admission.status in (Status.ADMITTED, Status.ADMITTED_BEFORE):
-            self.settler.opened(call.id, root=call.key.profile.root)
+            self.settler.opened(call.id, root=call.key.root)
             return None
         if admission.status is Status.UNKNOWN:
             return errors.store_down()
         return errors.budget_error(_refused(call), now_ms=call.admitted_ms)
 
     async def _admission(self, call: Call) -> Admission:
-        root = call.key.profile.root
+        root = call.key.root
         if call.admitted_ms - self._roots_noted.get(root, 0) > NOTE_ROOT_MS:
             await self.gate.note_root(root, now_ms=call.admitted_ms)
             self._note(root, call.admitted_ms)
@@ -247,16 +257,23 @@ class DataPlane:
     # --- forward --------------------------------------------------------------------------------------
 
     async def forward(self, call: Call) -> Answer | ApiError:
-        """The provider's answer. Where there is none, the hold is released and the call costs nothing."""
+        """The provider's answer. Where nothing came of it, the hold is released and the call costs nothing."""
         try:
             return await self._send(call)
-        except UpstreamTimeout:
-            self.release(call)
+        except UpstreamTimeout as error:
+            self._give_up(call, error, http_status=504)
             return errors.upstream_timeout(call.route.provider)
         except UpstreamBroken as error:
-            logger.info("call %s: %s broke off: %s", call.id, call.route.provider, error)
-            self.release(call)
+            self._give_up(call, error, http_status=502)
             return errors.upstream_unreachable(call.route.provider)
+
+    def _give_up(self, call: Call, error: UpstreamError, *, http_status: int) -> None:
+        """A provider that had begun to answer has read the request at least, and will ask for that."""
+        logger.info("call %s: %s broke off: %s", call.id, call.route.provider, error)
+        if error.begun:
+            self.settle(call, estimated(request_bytes=len(call.body), answer_bytes=0), http_status=http_status)
+        else:
+            self.release(call)
 
     async def _send(self, call: Call) -> Answer:
         outgoing = openai.outgoing(
@@ -278,7 +295,7 @@ class DataPlane:
         if call.is_settled:
             return
         call.is_settled = True
-        call.cost_nanousd = _cost(call.route.card, measured)
+        call.cost_nanousd = _cost(call, measured)
         entry = _entry(call, measured, kind="call", cost_nanousd=call.cost_nanousd, http_status=http_status)
         self.settler.charge(_settlement(call, entry, birth_ms=call.birth_ms))
 
@@ -287,7 +304,7 @@ class DataPlane:
         if call.is_settled:
             return
         call.is_settled = True
-        self.settler.release(call.id, root=call.key.profile.root, birth_ms=call.birth_ms, windows=call.held)
+        self.settler.release(call.id, root=call.key.root, birth_ms=call.birth_ms, windows=call.held)
 
 
 def _barred(key: CachedKey, *, at_ms: int) -> ApiError | None:
@@ -299,20 +316,6 @@ def _barred(key: CachedKey, *, at_ms: int) -> ApiError | None:
     if profile.expires_ms is not None and profile.expires_ms <= at_ms:
         return errors.expired_key(profile.expires_ms)
     return None
-
-
-def _payload_of(body: bytes) -> dict[str, object] | ApiError:
-    try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        return errors.bad_request(f"The request body is not JSON: {error}")
-    if not isinstance(payload, dict):
-        return errors.bad_request("The request body is not a JSON object.")
-    if not isinstance(payload.get("model"), str):
-        return errors.bad_request("model is missing or is no text; it names the model to call.", param="model")
-    if not isinstance(payload.get("stream", False), bool | None):
-        return errors.bad_request("stream is neither true nor false.", param="stream")
-    return payload
 
 
 def _model_denied(key: CachedKey, names: set[str]) -> ApiError | None:
@@ -330,7 +333,7 @@ def _refused(call: Call) -> Refused:
     fits = None
     if active.limit.unit is LimitUnit.USD and reading.verdict is Verdict.TOO_LARGE:
         fits = output_bound_within(call.estimate, card=call.route.card, room_nanousd=active.limit.maximum or 0)
-    return Refused(active, reading, call.held[index].hold, fits)
+    return Refused(call.id, active, reading, call.held[index].hold, fits)
 
 
 def _needed_output_bound(call: Call) -> int | None:
@@ -340,15 +343,22 @@ def _needed_output_bound(call: Call) -> int | None:
     return call.estimate.output_tokens // call.estimate.choices
 
 
-def _cost(card: PriceCard | None, measured: Measured) -> int:
+def _cost(call: Call, measured: Measured) -> int:
+    """At the service tier that the answer names. Where it names none, at the dearer of the one asked for and the
+    standard one, as the hold was reckoned."""
+    card = call.route.card
     if card is None:
         return 0
-    card = at_service_tier(card, service_tier=measured.service_tier)
-    return min(cost_nanousd(card, measured.usage), AMOUNT_MAX)
+    tier = measured.service_tier or str(call.payload.get("service_tier") or "")
+    tier_card = at_service_tier(card, service_tier=tier)
+    cost = cost_nanousd(tier_card, measured.usage)
+    if tier_card is not card and not measured.service_tier:
+        cost = max(cost, cost_nanousd(card, measured.usage))
+    return min(cost, AMOUNT_MAX)
 
 
 def _settlement(call: Call, entry: Entry, *, birth_ms: int) -> Settlement:
-    return Settlement(entry, call.key.profile.root, birth_ms, call.held)
+    return Settlement(entry, call.key.root, birth_ms, call.held)
 
 
 def _unsettled(call: Call) -> Entry:

@@ -34,10 +34,11 @@ class DatabaseDown(Exception):
 class CachedKey:
     """A profile with the windows that are open now; they are worked out again when the first of them ends."""
 
-    __slots__ = ("_names", "_until_ms", "_windows", "loaded_ms", "profile")
+    __slots__ = ("_names", "_until_ms", "_windows", "loaded_ms", "profile", "root")
 
     def __init__(self, profile: KeyProfile, *, names: Names, loaded_ms: int) -> None:
         self.profile = profile
+        self.root = profile.root
         self.loaded_ms = loaded_ms
         self._names = names
         self._windows: tuple[ActiveWindow, ...] = ()
@@ -47,7 +48,7 @@ class CachedKey:
         """The open window of every limit of the key and its team."""
         if not now_ms < self._until_ms:
             profile = self.profile
-            self._windows = active_windows(profile.scopes, names=self._names, root=profile.root, now_ms=now_ms)
+            self._windows = active_windows(profile.scopes, names=self._names, root=self.root, now_ms=now_ms)
             self._until_ms = min((active.window.end_ms for active in self._windows), default=now_ms + FRESH_MS)
         return self._windows
 

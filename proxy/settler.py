@@ -9,13 +9,11 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from budgets.gate.aio import AsyncGate
+from budgets.gate.aio import AsyncGate, Settling
 from budgets.gate.wire import StoreDown, StoreError
-from budgets.rules.admission import Posting
 from budgets.rules.settlement import Entry, HeldWindow, Settlement, encode, postings_of, release_of
 
 logger = logging.getLogger(__name__)
@@ -49,17 +47,6 @@ class LedgerRefused(Exception):
     """The database will never take one of these entries: a defect."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What one call does to its counters; the hold comes out whether it cost anything or not."""
-
-    root: str
-    call_id: str
-    birth_ms: int
-    transaction: int
-    postings: tuple[Posting, ...]
-
-
 class Settler:
     """Takes finished calls without waiting; `post` writes entries to the ledger and raises LedgerDown."""
 
@@ -69,7 +56,7 @@ class Settler:
         self._journal = journal
         self._now_ms = now_ms
         self._charges: list[Settlement] = []
-        self._counted: list[Counted] = []
+        self._counted: list[Settling] = []
         self._open: dict[str, str] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -100,7 +87,7 @@ class Settler:
 
     def release(self, call_id: str, *, root: str, birth_ms: int, windows: tuple[HeldWindow, ...]) -> None:
         """A call has ended before the provider did anything: its hold comes out and nothing goes in."""
-        self._counted.append(Counted(root, call_id, birth_ms, 0, release_of(windows)))
+        self._counted.append(Settling(root, call_id, birth_ms, 0, release_of(windows)))
         self._wake.set()
         self._idle.clear()
 
@@ -186,24 +173,14 @@ class Settler:
         path.rename(path.with_suffix(suffix))
 
     async def _count_batch(self) -> None:
-        batch = self._counted[:BATCH_MAX]
-        await asyncio.gather(*(self._count(counted) for counted in batch))
-        del self._counted[: len(batch)]
-
-    async def _count(self, counted: Counted) -> None:
         """An error of the store for one call must not stop the others: its hold is recovered by a task."""
-        try:
-            await self._gate.settle(
-                counted.root,
-                call_id=counted.call_id,
-                postings=counted.postings,
-                birth_ms=counted.birth_ms,
-                transaction=counted.transaction,
-                now_ms=self._now_ms(),
-            )
-        except StoreError:
-            logger.exception("call %s could not be settled", counted.call_id)
-        self._open.pop(counted.call_id, None)
+        batch = self._counted[:BATCH_MAX]
+        outcomes = await self._gate.settle(batch, now_ms=self._now_ms())
+        for settling, error in zip(batch, outcomes, strict=True):
+            self._open.pop(settling.call_id, None)
+            if error is not None:
+                logger.error("call %s could not be settled: %s", settling.call_id, error)
+        del self._counted[: len(batch)]
 
     async def _extend_for_ever(self) -> None:
         while True:
@@ -226,6 +203,6 @@ class Settler:
                     self._open.pop(call_id, None)
 
 
-def _counted(settlement: Settlement, posted: Posted) -> Counted:
+def _counted(settlement: Settlement, posted: Posted) -> Settling:
     postings = postings_of(settlement.windows, cost_nanousd=posted.cost_nanousd, tokens=posted.tokens)
-    return Counted(settlement.root, settlement.entry.id, settlement.birth_ms, posted.transaction, postings)
+    return Settling(settlement.root, settlement.entry.id, settlement.birth_ms, posted.transaction, postings)

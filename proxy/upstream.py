@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError, RequestTimeoutError
+from pyreqwest.exceptions import BodyDecodeError, PyreqwestError, ReadError, ReadTimeoutError, RequestTimeoutError
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response
 
@@ -18,12 +18,23 @@ from catalog.routing import ResolvedRoute
 
 Headers = list[tuple[str, str]]
 
+BODY_ERRORS = (BodyDecodeError, ReadError, ReadTimeoutError)
+"""What pyreqwest raises once the head of an answer is there."""
 
-class UpstreamTimeout(Exception):
+
+class UpstreamError(Exception):
+    """There is no whole answer. `begun` says that a part of one came, so that the provider has done some work."""
+
+    def __init__(self, message: str, *, begun: bool = False) -> None:
+        super().__init__(message)
+        self.begun = begun
+
+
+class UpstreamTimeout(UpstreamError):
     """The provider did not answer, or stopped answering, within the route's timeouts."""
 
 
-class UpstreamBroken(Exception):
+class UpstreamBroken(UpstreamError):
     """The provider could not be reached, or broke off its answer."""
 
 
@@ -81,10 +92,8 @@ class StreamedAnswer:
         try:
             while (chunk := await reader.read_chunk()) is not None:
                 yield bytes(chunk)
-        except RequestTimeoutError as error:
-            raise UpstreamTimeout(str(error)) from error
         except PyreqwestError as error:
-            raise UpstreamBroken(str(error)) from error
+            raise _upstream_error(error, begun=True) from error
 
     async def close(self) -> None:
         request, self._request = self._request, None
@@ -105,10 +114,8 @@ class Upstream:
         request = self._client(route).post(route.base_url.rstrip("/") + path).headers(dict(headers)).body_bytes(body)
         try:
             return await (_streamed(request) if stream else _whole(request))
-        except RequestTimeoutError as error:
-            raise UpstreamTimeout(str(error)) from error
         except PyreqwestError as error:
-            raise UpstreamBroken(str(error)) from error
+            raise _upstream_error(error, begun=isinstance(error, BODY_ERRORS)) from error
 
     async def close(self) -> None:
         """Closes every client."""
@@ -141,8 +148,14 @@ async def _whole(request: RequestBuilder) -> Answer:
 
 
 async def _streamed(request: RequestBuilder) -> Answer:
-    streamed = request.build_streamed()
+    # Without the limit it would wait for 64 KiB, or the end, before it gave out the first chunk.
+    streamed = request.streamed_read_buffer_limit(0).build_streamed()
     return StreamedAnswer(streamed, await streamed.__aenter__())
+
+
+def _upstream_error(error: PyreqwestError, *, begun: bool) -> UpstreamError:
+    kind = UpstreamTimeout if isinstance(error, RequestTimeoutError) else UpstreamBroken
+    return kind(str(error), begun=begun)
 
 
 def _headers(response: Response) -> Headers:

@@ -1,5 +1,6 @@
 """The DRF views of the data plane: forward an admitted call, and list models. Budgets are the middleware's business."""
 
+import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -58,6 +59,7 @@ class AsyncAPIView(APIView):
     Callers are known before it runs (the middleware's work), so it authenticates, throttles and negotiates nothing.
     """
 
+    http_method_names = ["get", "head", "post"]  # DRF's own handler of OPTIONS is no coroutine
     authentication_classes = []
     permission_classes = []
     throttle_classes = []
@@ -67,8 +69,7 @@ class AsyncAPIView(APIView):
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         handler = getattr(self, (request.method or "").lower(), None)
         if handler is None or request.method not in self.allowed_methods:
-            allowed = ", ".join(method for method in self.allowed_methods if method != "OPTIONS")
-            return response_of(method_not_allowed(request.method or "", allowed=allowed))
+            return response_of(method_not_allowed(request.method or "", allowed=", ".join(self.allowed_methods)))
         self.request = Request(request)
         try:
             response: HttpResponseBase = await handler(self.request)
@@ -96,15 +97,23 @@ class ChatCompletionsView(AsyncAPIView):
 
 
 async def _whole(plane: DataPlane, call: Call, answer: Answer) -> HttpResponseBase:
+    body: bytes | None = None
     try:
-        body = await answer.read()
-    except (UpstreamTimeout, UpstreamBroken):
-        plane.settle(call, measure_json(b"", request_bytes=len(call.body)), http_status=502)
-        return _with_headers(response_of(upstream_unreachable(call.route.provider)), call)
+        with contextlib.suppress(UpstreamTimeout, UpstreamBroken):
+            body = await answer.read()
     finally:
+        # Also when this task is cancelled: the provider has begun to answer.
+        status = 502 if body is None else answer.status
+        plane.settle(call, measure_json(body or b"", request_bytes=len(call.body)), http_status=status)
         await answer.close()
-    plane.settle(call, measure_json(body, request_bytes=len(call.body)), http_status=answer.status)
-    return _with_headers(HttpResponse(body, status=answer.status), call, answer=answer)
+    if body is None:
+        return _with_headers(response_of(upstream_unreachable(call.route.provider)), call)
+    return _with_headers(_response(body, answer), call, answer=answer)
+
+
+def _response(body: bytes, answer: Answer) -> HttpResponse:
+    """Without a type from the provider it is JSON: Django would call it a web page."""
+    return HttpResponse(body, status=answer.status, content_type="application/json")
 
 
 async def _passed_error(plane: DataPlane, call: Call, answer: Answer) -> HttpResponseBase:
@@ -116,7 +125,7 @@ async def _passed_error(plane: DataPlane, call: Call, answer: Answer) -> HttpRes
         return _with_headers(response_of(upstream_unreachable(call.route.provider)), call)
     finally:
         await answer.close()
-    return _with_headers(HttpResponse(body, status=answer.status), call, answer=answer)
+    return _with_headers(_response(body, answer), call, answer=answer)
 
 
 async def _metered(plane: DataPlane, call: Call, answer: Answer) -> AsyncGenerator[bytes, None]:
@@ -133,6 +142,7 @@ async def _metered(plane: DataPlane, call: Call, answer: Answer) -> AsyncGenerat
     except UpstreamBroken:
         yield _error_event(upstream_unreachable(call.route.provider))
     finally:
+        meter.finish()  # what came of an event that was broken off still counts
         plane.settle(call, meter.measured(), http_status=answer.status)
         await answer.close()
 

@@ -37,7 +37,6 @@ def team_row(team: Team, *, spends: Spends, now: datetime) -> Answer:
     return {
         "team_alias": team.team_alias,
         "team_id": team.team_id,
-        **NOTHING,
         "metadata": team.metadata,
         "models": team.allowed_models,
         "blocked": team.blocked,
@@ -45,4 +44,5 @@ def team_row(team: Team, *, spends: Spends, now: datetime) -> Answer:
         **spends_answer(spends),
         "updated_at": team.updated_at,
         "created_at": team.created_at,
+        **NOTHING,
     }

@@ -169,6 +169,13 @@ def test_answers_are_exact_and_instants_end_in_z() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("accept", ["text/html", "text/event-stream", "*/*", ""])
+def test_answers_are_json_whatever_the_client_accepts(accept: str) -> None:
+    response = call({"Authorization": f"Bearer {MASTER_KEY}", "Accept": accept})
+    assert (response.status_code, response.headers["Content-Type"]) == (200, "application/json")
+
+
+@pytest.mark.django_db
 def test_another_method_is_405_and_says_which_are_allowed() -> None:
     response = Api().send("/key/generate", "", method="GET")
     assert error_of(response, status=405)["type"] == "invalid_request_error"

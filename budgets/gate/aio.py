@@ -1,6 +1,7 @@
 """The counter store for the gateway's event loop: each operation is one script call."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from budgets.gate.protocol import (
@@ -18,6 +19,17 @@ from budgets.gate.wire import StoreError, Wire
 from budgets.rules.admission import Admission, Claim, Posting
 
 
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What one call does to its counters; the hold comes out whether it cost anything or not."""
+
+    root: str
+    call_id: str
+    birth_ms: int
+    transaction: int
+    postings: tuple[Posting, ...]
+
+
 class AsyncGate:
     """Admits and settles calls. Raises StoreDown where the store cannot be reached."""
 
@@ -30,21 +42,36 @@ class AsyncGate:
         command = admit_command(self.names, root, call_id=call_id, record=record, claims=claims, now_ms=now_ms)
         return admission_of(cast(list[int], await self._run(command)))
 
-    async def settle(
-        self, root: str, *, call_id: str, postings: Sequence[Posting], birth_ms: int, transaction: int, now_ms: int
-    ) -> bool:
-        """Replaces the hold by the cost; says whether this settlement did (False: it was done before)."""
-        command = settle_command(
-            self.names,
-            root,
-            call_id=call_id,
-            postings=postings,
-            birth_ms=birth_ms,
-            transaction=transaction,
-            now_ms=now_ms,
-        )
-        reply = cast(list[int], await self._run(command))
-        return reply[0] != 0
+    async def settle(self, calls: Sequence[Settling], *, now_ms: int) -> list[StoreError | None]:
+        """Replaces the hold of each call by its cost, all in one write; None where that was done, now or before.
+
+        Raises StoreDown where the store did not answer for one of them: then all can be settled again.
+        """
+        commands = [
+            settle_command(
+                self.names,
+                call.root,
+                call_id=call.call_id,
+                postings=call.postings,
+                birth_ms=call.birth_ms,
+                transaction=call.transaction,
+                now_ms=now_ms,
+            )
+            for call in calls
+        ]
+        replies = await self._wire.pipeline(commands)
+        errors = [reply.exception() for reply in replies]
+        return [await self._mended(command, error) for command, error in zip(commands, errors, strict=True)]
+
+    async def _mended(self, command: Command, error: BaseException | None) -> StoreError | None:
+        if isinstance(error, StoreError):
+            try:
+                await self._run(command)
+            except StoreError as again:
+                return again
+        elif error is not None:
+            raise error
+        return None
 
     async def extend(self, root: str, *, call_ids: Sequence[str], now_ms: int) -> list[int]:
         """Keeps the holds of running calls alive; says of each whether it is still open."""

@@ -1,12 +1,15 @@
 """Admission, settlement and seeding of counters: the specification of the scripts in budgets/gate/lua.
 
-Pure: a book of counters in, a new book and an answer out. A test drives both with the same operations; where they
-differ, this page is right. Amounts are integers (nano-dollars, tokens or requests), instants milliseconds since 1970.
+Claims, readings and postings are named tuples, made several times for every call: a frozen dataclass costs five times
+as much. Pure: a book of counters in, a new book and an answer out. A test drives both with the same operations; where
+they differ, this page is right. Amounts are integers (nano-dollars, tokens or requests), instants milliseconds since
+1970.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 MARGIN_MS = 10_000
 """How long after a limit or the store began a window must begin to be counted from its first call: clocks of gateways
@@ -32,8 +35,7 @@ class Status(IntEnum):
     ADMITTED_BEFORE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """What a call asks of one window. A `maximum` of None counts only; `since_ms` is when its limit began to count."""
 
     counter: str
@@ -45,8 +47,7 @@ class Claim:
     expires_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One window at an admission, before the call's own hold."""
 
     verdict: Verdict
@@ -63,8 +64,7 @@ class Admission:
     readings: tuple[Reading, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """What a settlement puts into one window: the hold to take out, the cost to put in."""
 
     counter: str

@@ -1,6 +1,6 @@
 """Call ids are UUIDs of version 7 that know the millisecond of their admission."""
 
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,9 @@ def test_later_ids_sort_after_earlier_ones(now_ms: int, later_ms: int) -> None:
     assert new_call_id(now_ms) < new_call_id(min(now_ms + later_ms, 2**48 - 1))
 
 
-@pytest.mark.parametrize("text", ["", "x", "0" * 32, str(uuid4()), str(UUID(int=0)), "not-a-uuid-at-all", "g" * 36])
+@pytest.mark.parametrize(
+    "text", ["", "x", "0" * 32, "53d86c6a-bfe7-424e-9e26-77fdf4a026e3", str(UUID(int=0)), "not-a-uuid-at-all", "g" * 36]
+)
 def test_what_is_no_call_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"UUID"):
         admitted_ms_of(text)

@@ -239,3 +239,10 @@ def test_route_with_problems_is_not_saved(published: list[str]) -> None:
         save_route(make_route(base_url="nowhere", output_tokens_max=0))
     assert set(refused.value.message_dict) == {"base_url", "output_tokens_max"}
     assert not Route.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["openai/new\nx-header: 1", "gpt-4o\r\n", "openai/\x00", "openai/gpt 4o", "openai/ü", ""]
+)
+def test_names_that_no_header_can_carry_are_no_models(name: str) -> None:
+    assert make_table().resolve(name) is None

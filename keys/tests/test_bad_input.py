@@ -154,6 +154,7 @@ def test_wrong_fields_of_keys_and_teams_are_named(api: Api, path: str, body: dic
         ("/key/update", {"key": "", "max_budget": 1}, "key"),
         ("/key/update", {"key": "sk-the-key-0123456789", "temp_budget_increase": 5}, "temp_budget_increase"),
         ("/key/update", {"key": "sk-the-key-0123456789", "team_id": "nobody"}, "team_id"),
+        ("/key/update", {"key": "sk-the-key-0123456789", "spend": 0}, "spend"),
         ("/key/delete", {}, "keys"),
         ("/key/delete", {"keys": []}, "keys"),
         ("/key/delete", {"keys": "sk-the-key-0123456789"}, "keys"),

@@ -7,7 +7,9 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
+from redis.exceptions import RedisError
 
+from budgets.gate.store import sync_gate
 from budgets.rules.limits import LimitUnit
 from budgets.services import ms_of
 from keys.models import Key
@@ -243,6 +245,8 @@ def test_answers_stand_when_the_counter_store_is_down(api: Api, settings: LazySe
     settings.CACHES = {
         "default": {**settings.CACHES["default"], "LOCATION": "redis://127.0.0.1:1/0"},
     }
+    with pytest.raises(RedisError):
+        sync_gate().birth_ms("team:t1")
     made = api.post("/key/generate", budget_limits=TWO_WINDOWS)
     ledger_says(Key.objects.get().id, spent=5, start_ms=HOUR_MS)
     usage = api.get("/key/info", key=made["key"])["info"]["budget_limits_usage"]

@@ -13,7 +13,7 @@ import orjson
 from catalog.routing import ResolvedRoute
 
 PATH = "/chat/completions"
-PASSED_HEADERS = frozenset({"content-type", "retry-after", "cache-control"})
+PASSED_HEADERS = frozenset({"content-type", "content-encoding", "retry-after", "cache-control"})
 PASSED_PREFIXES = ("openai-", "x-ratelimit-", "anthropic-")
 
 
