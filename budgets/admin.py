@@ -1,8 +1,11 @@
 """The window history in the admin, and what the admins of all scopes with limits have in common: read-only."""
 
 from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from budgets.answers import reset_at
 from budgets.models import LimitedScope, WindowHistory
@@ -50,6 +53,17 @@ class LimitsAdminMixin:
         return ", ".join(f"{limit.spelled} at {at:%Y-%m-%d %H:%M:%S}" for limit, at in resets if at is not None) or "-"
 
 
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Pages through the newest rows of a table that is too large to count; what is older is found by searching."""
+
+    ROWS_MAX = 10_000
+
+    @cached_property
+    def count(self) -> int:
+        assert isinstance(self.object_list, QuerySet), "the admin pages through querysets"
+        return self.object_list.order_by()[: self.ROWS_MAX].count()
+
+
 class ReadOnlyAdminMixin:
     """An admin that shows and changes nothing."""
 
@@ -71,6 +85,7 @@ class WindowHistoryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin[WindowHistory]):
     list_filter = ["scope_kind", "unit", "budget_duration"]
     search_fields = ["scope_id"]
     ordering = ["-end_at"]
+    paginator = BoundedPaginator
     show_full_result_count = False
 
     @admin.display(description="spent")

@@ -1,5 +1,6 @@
 """What the data plane knows of a key: its limits and its team's, what it may call, and until when."""
 
+import logging
 from collections.abc import Iterable
 
 from budgets.rules.limits import LimitUnit
@@ -9,6 +10,8 @@ from budgets.services import ms_of, scope_limits
 from keys.models import Key
 from teams.services import limits_of_team
 
+logger = logging.getLogger(__name__)
+
 
 def load_profile(token_hash: str) -> KeyProfile | None:
     """The profile of the key with that hash; None where there is none. One query."""
@@ -17,9 +20,14 @@ def load_profile(token_hash: str) -> KeyProfile | None:
 
 
 def profiles_for(key_ids: Iterable[str]) -> dict[str, KeyProfile]:
-    """The profiles of those keys that still exist, by id. One query."""
-    keys = Key.objects.select_related("team").filter(id__in=list(key_ids))
-    return {str(key.id): profile_of(key) for key in keys}
+    """The profiles of those keys that still exist, by id. One query. What cannot be read is reported and left out."""
+    profiles: dict[str, KeyProfile] = {}
+    for key in Key.objects.select_related("team").filter(id__in=list(key_ids)):
+        try:
+            profiles[str(key.id)] = profile_of(key)
+        except Exception:
+            logger.exception("the limits of key %s cannot be read", key.id)
+    return profiles
 
 
 def profile_of(key: Key) -> KeyProfile:

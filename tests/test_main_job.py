@@ -164,7 +164,7 @@ def test_a_short_window_opens_again_while_the_long_one_keeps_its_count(system: S
     assert system.usage(key)["1h"]["current_spend"] == 2 * cost
     assert len(provider.calls) == 2
     history = "SELECT spent, maximum FROM budgets_windowhistory WHERE scope_id = %s AND identity = 'usd/5s'"
-    wait_until(lambda: len(system.rows(history, system.key_id(key))) == 2, timeout_s=20)
+    wait_until(lambda: len(system.rows(history, system.key_id(key))) == 2, timeout_s=40)
     assert system.rows(history, system.key_id(key)) == [(cost, cost), (cost, cost)]
     hour = system.get("/key/info", key=key)["info"]["budget_limits"][1]
     assert hour["reset_at"] == f"{next_hour():%Y-%m-%dT%H:%M:%SZ}"
