@@ -1,6 +1,7 @@
 """The ASGI application: LLM routes go to the data plane's own entry, everything else to Django."""
 
 import os
+import warnings
 from typing import Any
 
 from django.core.asgi import get_asgi_application
@@ -15,6 +16,9 @@ from budgetgate.plane import AssembledPlane  # noqa: E402
 from proxy.entry import VIEWS, ProxyEntry, Receive, Scope, Send  # noqa: E402
 
 DRAIN_S = 5.0
+
+# Whitenoise reads its small files synchronously; Django gathers them first, and says so for each.
+warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 
 class Application:

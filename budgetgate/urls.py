@@ -6,6 +6,9 @@ from django.views.generic import RedirectView
 
 from budgetgate.health import liveliness
 
+admin.site.site_header = admin.site.site_title = "BudgetGate"
+admin.site.index_title = "Administration"
+
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),

@@ -141,7 +141,10 @@ def set_limits(scope: LimitedScope, wanted: LimitSet, *, now: datetime, recount:
     scope.max_budget_nanousd = None if single is None else single.maximum
     scope.budget_duration = None if single is None else single.spelled or None
     scope.budget_counted_since = None if single is None else before.get(single.identity, now)
+    due_at = scope.next_reset_at
     refresh_resets(scope, now=now)
+    if due_at is not None and due_at <= now and scope.next_reset_at is not None:
+        scope.next_reset_at = due_at  # a window has ended and nobody has closed it yet: it stays due
 
 
 def _counted_since(scope: LimitedScope) -> dict[str, datetime]:

@@ -20,8 +20,8 @@ COLUMNS = (
 # The first 48 bits of a call id are the millisecond of its admission (budgets/rules/calls.py).
 ADMITTED_MS = "('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint"
 
-# Entries are written in one order by everybody, and then the rollups, so two postings of the same calls (a gateway's and
-# a task's) cannot lock each other out.
+# Entries are written in one order by everybody, and after them the rollups, so two postings of the same calls (a
+# gateway's and a task's) cannot lock each other out.
 POST = f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS entry (

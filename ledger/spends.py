@@ -3,7 +3,7 @@
 One statement for any number of windows, so that all sums and the snapshot that names them are of one moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from django.db import connection
 
@@ -13,7 +13,8 @@ from budgets.usage import SpendQuery, SpendReading
 
 HOUR_MS = 3600_000
 
-# The bounds come as milliseconds: head and tail are the parts of the window that are no whole hours.
+# The bounds come as milliseconds: head and tail are the parts of the window that are no whole hours. Each of the two is
+# a range of its own, because one range with its middle filtered out reads every entry of a month to drop it again.
 SPENDS = """
 WITH query AS (
     SELECT n, kind, id,
@@ -37,19 +38,27 @@ CROSS JOIN LATERAL (
 ) AS hours
 CROSS JOIN LATERAL (
     SELECT sum(cost_nanousd) AS cost, sum(input_tokens + output_tokens) AS tokens, count(*) AS requests
-    FROM (
-        SELECT admitted_at, cost_nanousd, input_tokens, output_tokens FROM ledger_entry
+    FROM (VALUES (head_at, low_at), (high_at, tail_at)) AS edge (from_at, to_at)
+    CROSS JOIN LATERAL (
+        SELECT cost_nanousd, input_tokens, output_tokens FROM ledger_entry
         WHERE query.kind = 'key' AND key_id = CASE WHEN query.kind = 'key' THEN query.id::uuid END
-            AND admitted_at >= head_at AND admitted_at < tail_at
-            AND (admitted_at < low_at OR admitted_at >= high_at)
+            AND admitted_at >= from_at AND admitted_at < to_at
         UNION ALL
-        SELECT admitted_at, cost_nanousd, input_tokens, output_tokens FROM ledger_entry
+        SELECT cost_nanousd, input_tokens, output_tokens FROM ledger_entry
         WHERE query.kind = 'team' AND team_id = CASE WHEN query.kind = 'team' THEN query.id END
-            AND admitted_at >= head_at AND admitted_at < tail_at
-            AND (admitted_at < low_at OR admitted_at >= high_at)
+            AND admitted_at >= from_at AND admitted_at < to_at
     ) AS entry
 ) AS edges
 ORDER BY query.n
+"""
+
+ACTIVE_HOURS = """
+SELECT DISTINCT wanted.id, (extract(epoch FROM hour_at) * 1000)::bigint
+FROM unnest(%s::text[], %s::bigint[]) AS wanted (id, since_ms)
+JOIN ledger_rollup ON scope_kind = %s AND scope_id = wanted.id
+    AND hour_at > timestamptz 'epoch' + (since_ms - 3600000) * interval '1 millisecond'
+    AND hour_at <= timestamptz 'epoch' + %s * interval '1 millisecond'
+ORDER BY 1, 2
 """
 
 _COLUMN = {LimitUnit.USD: 1, LimitUnit.TOKENS: 2, LimitUnit.REQUESTS: 3}
@@ -72,6 +81,16 @@ def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
         rows = cursor.fetchall()
     sums = tuple(int(row[_COLUMN[query.unit]]) for row, query in zip(rows, queries, strict=True))
     return SpendReading(sums, rows[0][0])
+
+
+def active_hours(kind: str, *, since_ms: Mapping[str, int], now_ms: int) -> dict[str, list[int]]:
+    """The hours (their first milliseconds) in which each scope spent something since its instant. One statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(ACTIVE_HOURS, [list(since_ms), list(since_ms.values()), kind, now_ms])
+        hours: dict[str, list[int]] = {}
+        for scope_id, hour_ms in cursor.fetchall():
+            hours.setdefault(scope_id, []).append(hour_ms)
+    return hours
 
 
 def _bounds(start_ms: int, end_ms: int) -> tuple[int, int, int, int]:

@@ -14,6 +14,7 @@ from budgets.rules.admission import Reading, Verdict
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import usd_from_nanousd, usd_text
 from budgets.rules.windows import END_OF_TIME_MS
+from proxy.ratelimit import rate_limit_fields
 
 RETRY_IN_FLIGHT_S = 1
 LONG_WAIT_S = 60
@@ -51,6 +52,7 @@ def _exact(value: object) -> orjson.Fragment:
 class Refused:
     """The window that refuses a call, and what it said."""
 
+    call_id: str
     active: ActiveWindow
     reading: Reading
     amount: int
@@ -72,11 +74,16 @@ def _wait(verdict: Verdict, active: ActiveWindow) -> float:
 def budget_error(refused: Refused, *, now_ms: int) -> ApiError:
     """HTTP 429 with the window, what is in it, and when it is worth trying again."""
     active, reading = refused.active, refused.reading
+    room = max((active.limit.maximum or 0) - reading.spent - reading.held, 0)
     return ApiError(
         status=429,
         message=_budget_message(refused),
         type="budget_exceeded",
-        headers=_retry_headers(active, verdict=reading.verdict, now_ms=now_ms),
+        headers=(
+            ("x-request-id", refused.call_id),
+            *_retry_headers(active, verdict=reading.verdict, now_ms=now_ms),
+            *rate_limit_fields(active, room=room, now_ms=now_ms),
+        ),
         fields={"budget": _budget_fields(refused)},
     )
 

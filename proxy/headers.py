@@ -1,18 +1,12 @@
-"""Headers of answers: what the call cost, what is left, and the rate-limit fields that let agents slow down in time.
-
-`RateLimit` and `RateLimit-Policy` follow draft-ietf-httpapi-ratelimit-headers-10; dollars are given there in whole
-micro-dollars, because structured fields hold at most 15 digits.
-"""
+"""Headers of answers: what the call cost, what is left, and the rate-limit fields that let agents slow down in time."""
 
 from collections.abc import Iterator
 
 from budgets.gate.windows import ActiveWindow
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import exact_usd
-from budgets.rules.windows import END_OF_TIME_MS
 from proxy.plane import Call
-
-QUOTA_UNITS = {LimitUnit.USD: "micro-usd", LimitUnit.TOKENS: "tokens", LimitUnit.REQUESTS: "requests"}
+from proxy.ratelimit import rate_limit_fields
 
 
 def answer_headers(call: Call) -> list[tuple[str, str]]:
@@ -26,7 +20,8 @@ def answer_headers(call: Call) -> list[tuple[str, str]]:
     if dollars:
         headers.append(("x-budgetgate-remaining", exact_usd(min(dollars))))
     if rooms:
-        headers += _rate_limit(*min(rooms, key=_share_left), now_ms=call.admitted_ms)
+        active, room = min(rooms, key=_share_left)
+        headers += rate_limit_fields(active, room=room, now_ms=call.admitted_ms)
     key_spend = _key_spend(call)
     if key_spend is not None:
         headers.append(("x-litellm-key-spend", exact_usd(key_spend)))
@@ -44,17 +39,6 @@ def _rooms(call: Call) -> Iterator[tuple[ActiveWindow, int]]:
 
 def _share_left(room: tuple[ActiveWindow, int]) -> float:
     return room[1] / (room[0].limit.maximum or 1)
-
-
-def _rate_limit(active: ActiveWindow, room: int, *, now_ms: int) -> list[tuple[str, str]]:
-    limit, window = active.limit, active.window
-    scale = 1000 if limit.unit is LimitUnit.USD else 1
-    policy = f'"{limit}";q={(limit.maximum or 0) // scale};qu="{QUOTA_UNITS[limit.unit]}"'
-    left = f'"{limit}";r={room // scale}'
-    if window.end_ms != END_OF_TIME_MS:
-        policy += f";w={(window.end_ms - window.start_ms) // 1000}"
-        left += f";t={max(0, -((now_ms - window.end_ms) // 1000))}"
-    return [("ratelimit-policy", policy), ("ratelimit", left)]
 
 
 def _key_spend(call: Call) -> int | None:

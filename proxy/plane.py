@@ -339,7 +339,7 @@ def _refused(call: Call) -> Refused:
     fits = None
     if active.limit.unit is LimitUnit.USD and reading.verdict is Verdict.TOO_LARGE:
         fits = output_bound_within(call.estimate, card=call.route.card, room_nanousd=active.limit.maximum or 0)
-    return Refused(active, reading, call.held[index].hold, fits)
+    return Refused(call.id, active, reading, call.held[index].hold, fits)
 
 
 def _needed_output_bound(call: Call) -> int | None:

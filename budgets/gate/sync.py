@@ -1,12 +1,13 @@
 """The counter store for tasks and the management API, over django-redis's connection pool."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from redis.exceptions import NoScriptError
 
 from budgets.gate.protocol import (
+    IDLE_LIFE_MS,
     SCRIPTS,
     Command,
     Names,
@@ -19,6 +20,8 @@ from budgets.gate.protocol import (
     settle_command,
 )
 from budgets.rules.admission import Admission, Claim, Posting
+
+PIPELINE_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +87,44 @@ class SyncGate:
         value = self._client.get(self.names.birth(root))
         return None if value is None else int(value)
 
+    def ensured_birth_ms(self, root: str, *, now_ms: int) -> int:
+        """The birth mark of a root that holds something; made now where it has run out, as an admission would."""
+        key = self.names.birth(root)
+        self._client.set(key, now_ms, nx=True, px=IDLE_LIFE_MS)
+        return int(self._client.get(key))
+
     def noted_roots(self) -> list[str]:
         """Roots that admitted calls lately, or still have open holds."""
         return [root.decode() for root in self._client.zrange(self.names.roots, 0, -1)]
 
+    def roots_with_expired_holds(self, *, now_ms: int) -> list[str]:
+        """Roots in which a call was left behind, found with few round trips among any number of roots."""
+        roots = self.noted_roots()
+        counts = self._of_each(roots, lambda pipeline, root: pipeline.zcount(self.names.holds(root), "-inf", now_ms))
+        return [root for root, count in zip(roots, counts, strict=True) if count]
+
     def drop_idle_roots(self, *, before_ms: int) -> None:
-        """Forgets roots that admitted nothing since then and hold nothing."""
-        for root in self._client.zrangebyscore(self.names.roots, "-inf", f"({before_ms}"):
-            if self._client.zcard(self.names.holds(root.decode())) == 0:
-                self._client.zrem(self.names.roots, root)
+        """Forgets roots that admitted nothing since then and hold nothing.
+
+        Those that hold something are noted anew, then all that is too old goes at once: a gateway that notes a root
+        meanwhile keeps it.
+        """
+        too_old = f"({before_ms}"
+        idle = [root.decode() for root in self._client.zrangebyscore(self.names.roots, "-inf", too_old)]
+        counts = self._of_each(idle, lambda pipeline, root: pipeline.zcard(self.names.holds(root)))
+        if holding := {root: before_ms for root, count in zip(idle, counts, strict=True) if count}:
+            self._client.zadd(self.names.roots, holding, gt=True)
+        if idle:
+            self._client.zremrangebyscore(self.names.roots, "-inf", too_old)
+
+    def _of_each(self, roots: Sequence[str], ask: Callable[[Any, str], object]) -> list[int]:
+        answers: list[int] = []
+        for start in range(0, len(roots), PIPELINE_MAX):
+            pipeline = self._client.pipeline(transaction=False)
+            for root in roots[start : start + PIPELINE_MAX]:
+                ask(pipeline, root)
+            answers += pipeline.execute()
+        return answers
 
     def expired_holds(self, root: str, *, now_ms: int, most: int) -> dict[str, bytes]:
         """Call ids and records of holds whose time is over, oldest first."""
@@ -101,11 +133,11 @@ class SyncGate:
         records = self._client.mget([self.names.hold(root, call_id) for call_id in call_ids]) if call_ids else []
         return {call_id: record for call_id, record in zip(call_ids, records, strict=True) if record is not None}
 
-    def spilled(self, *, most: int) -> list[tuple[bytes, bytes]]:
-        """Message ids and payloads of entries that wait for the database, oldest first."""
-        return [
-            (message_id, fields[b"entry"]) for message_id, fields in self._client.xrange(self.names.spill, count=most)
-        ]
+    def spilled(self, *, most: int, after: bytes | None = None) -> list[tuple[bytes, bytes]]:
+        """Message ids and payloads of entries that wait for the database, oldest first, those `after` a message."""
+        first = b"-" if after is None else b"(" + after
+        messages = self._client.xrange(self.names.spill, min=first, count=most)
+        return [(message_id, fields[b"entry"]) for message_id, fields in messages]
 
     def unspill(self, message_ids: Sequence[bytes]) -> None:
         """Removes entries that the database has taken."""

@@ -90,7 +90,13 @@ class _Link(asyncio.Protocol):
             if not future.done():
                 future.set_exception(StoreDown("the connection to the counter store was lost", perhaps_done=True))
 
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
     def send(self, packed: bytes, *, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[object]":
+        if self.transport is None:  # lost since it was connected: nobody would ever answer
+            raise StoreDown("the connection to the counter store was lost")
         future: asyncio.Future[object] = loop.create_future()
         self.waiting.append((future, loop.time()))
         if not self.unsent:
@@ -134,6 +140,8 @@ class Wire:
 
     async def close(self) -> None:
         """Ends the connection; open commands fail with StoreDown."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
         if self._watch is not None:
             self._watch.cancel()
         if self._link is not None and self._link.transport is not None:
@@ -141,7 +149,7 @@ class Wire:
         self._link = None
 
     async def _connected(self) -> _Link:
-        if self._connecting is None:
+        if self._connecting is None or self._connecting.done():  # done: nobody waited for its end, it may be lost again
             if time.monotonic() < self._failed_at + RECONNECT_AFTER_S:
                 raise StoreDown("the counter store cannot be reached")
             self._connecting = asyncio.create_task(self._connect())
@@ -156,7 +164,7 @@ class Wire:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 link = await self._open()
-        except (OSError, TimeoutError, StoreError) as error:
+        except (OSError, TimeoutError, StoreError, StoreDown) as error:
             self._failed_at = time.monotonic()
             raise StoreDown(f"the counter store cannot be reached: {error}") from error
         self._link = link
@@ -165,20 +173,27 @@ class Wire:
         return link
 
     async def _open(self) -> _Link:
+        """A connection that is logged in and on its database. The URL means what it means to redis-py, which the tasks
+        use: the same counters."""
         url = urlsplit(self._url)
+        options = {name: values[0] for name, values in parse_qs(url.query).items()}
         loop = asyncio.get_running_loop()
         if url.scheme == "unix":
-            database = parse_qs(url.query).get("db", ["0"])[0]
-            _, link = await loop.create_unix_connection(_Link, url.path)
+            database = options.get("db", "0")
+            _, link = await loop.create_unix_connection(_Link, unquote(url.path))
         else:
-            database = url.path.strip("/") or "0"
+            database = options.get("db") or url.path.strip("/") or "0"
             context = ssl.create_default_context() if url.scheme == "rediss" else None
             _, link = await loop.create_connection(_Link, url.hostname or "localhost", url.port or 6379, ssl=context)
-        if url.password:
-            login: tuple[Part, ...] = (unquote(url.username or "default"), unquote(url.password))
-            await link.send(_pack(("AUTH", *login)), loop=loop)
-        if database != "0":
-            await link.send(_pack(("SELECT", database)), loop=loop)
+        try:
+            if url.password:
+                login: tuple[Part, ...] = (unquote(url.username or "default"), unquote(url.password))
+                await link.send(_pack(("AUTH", *login)), loop=loop)
+            if database != "0":
+                await link.send(_pack(("SELECT", database)), loop=loop)
+        except BaseException:
+            link.abort()
+            raise
         return link
 
     async def _abort_when_silent(self) -> None:
@@ -187,7 +202,5 @@ class Wire:
         while True:
             await asyncio.sleep(REPLY_TIMEOUT_S / 4)
             link = self._link
-            if link is None or link.transport is None:
-                continue
-            if link.waiting and link.waiting[0][1] < loop.time() - REPLY_TIMEOUT_S:
-                link.transport.abort()
+            if link is not None and link.waiting and link.waiting[0][1] < loop.time() - REPLY_TIMEOUT_S:
+                link.abort()

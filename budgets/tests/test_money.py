@@ -158,7 +158,7 @@ def test_what_is_no_number_is_refused_and_named(value: object) -> None:
 
 
 @given(st.one_of(st.text(), st.text("0123456789.eE+-_ nNaAiIfF"), st.decimals(), st.floats(), st.integers()))
-def test_every_value_is_exact_or_refused(value: object) -> None:
+def test_every_value_is_exact_or_refused(value: str | Decimal | float) -> None:
     try:
         nanousd = nanousd_from_usd(value)
     except MoneyError:

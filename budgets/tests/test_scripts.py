@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 import redis
@@ -67,7 +68,7 @@ def names(settings: LazySettings) -> Names:
 
 
 @pytest.fixture
-def gate(valkey: redis.Redis, names: Names) -> SyncGate:
+def gate(valkey: Any, names: Names) -> SyncGate:
     return SyncGate(valkey, names)
 
 
@@ -129,7 +130,7 @@ def counter_of(fields: dict[bytes, bytes]) -> Counter:
     )
 
 
-def state_of(client: redis.Redis, names: Names) -> Book:
+def state_of(client: Any, names: Names) -> Book:
     """Everything that the store knows of the root, as a book."""
     stem = f"{names.prefix}:{{{ROOT}}}:"
     counters, holds, marks, birth_ms, indexed = {}, set(), set(), None, set()
@@ -194,7 +195,7 @@ def claims_of_calls(draw: st.DrawFn) -> list[tuple[int, int | None, int, bool, i
 class BothStores(RuleBasedStateMachine):
     """Does everything twice, in the book and in the store, and compares answers and states."""
 
-    client: redis.Redis
+    client: Any
     prefix: str
 
     @initialize()
@@ -315,7 +316,7 @@ class BothStores(RuleBasedStateMachine):
             assert set(self.expiries) == self.book.holds
 
 
-def test_scripts_do_what_their_specification_says(valkey: redis.Redis, names: Names) -> None:
+def test_scripts_do_what_their_specification_says(valkey: Any, names: Names) -> None:
     machine = type("Machine", (BothStores,), {"client": valkey, "prefix": names.prefix})
     run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))
 
@@ -336,7 +337,7 @@ def test_strict_window_for_twenty_admits_exactly_twenty_of_fifty(gate: SyncGate,
     assert gate.read([claim.counter]) == [CounterReading(0, 20, 0)]
 
 
-def test_reading_then_writing_admits_all_fifty(valkey: redis.Redis, names: Names) -> None:
+def test_reading_then_writing_admits_all_fifty(valkey: Any, names: Names) -> None:
     """The negative control: what a gateway does that decides in its own process."""
     everybody_has_read = threading.Barrier(50)
 
@@ -362,7 +363,7 @@ def at_once(call: Callable[[int], Status]) -> list[Status]:
         return list(pool.map(wait_and_call, range(50)))
 
 
-def dump(client: redis.Redis, names: Names) -> dict[bytes, tuple[bytes, int]]:
+def dump(client: Any, names: Names) -> dict[bytes, tuple[bytes, int]]:
     keys = client.keys(f"{names.prefix}:*")
     return {key: (client.dump(key), client.pexpiretime(key)) for key in keys}
 
@@ -381,10 +382,10 @@ def dump(client: redis.Redis, names: Names) -> dict[bytes, tuple[bytes, int]]:
 )
 def test_refused_call_changes_nothing(
     gate: SyncGate,
-    valkey: redis.Redis,
+    valkey: Any,
     names: Names,
     now_ms: int,
-    changed: dict[str, int],
+    changed: dict[str, Any],
     status: Status,
     verdict: Verdict,
 ) -> None:
@@ -393,21 +394,19 @@ def test_refused_call_changes_nothing(
         gate.seed(claim, spent=10, snapshot="1:1:")
     assert _admit(gate, [free, full], now_ms=now_ms).status is Status.ADMITTED
     before = dump(valkey, names)
-    answer = _admit(gate, [free, replace(full, **changed), free], now_ms=now_ms + 5)
+    answer = _admit(gate, [free, full._replace(**changed), free], now_ms=now_ms + 5)
     assert answer.status is status
     assert answer.readings[1] == Reading(verdict, 0 if verdict is Verdict.UNKNOWN else 10, 3)
     assert dump(valkey, names) == before
 
 
-def test_refused_call_on_an_empty_store_writes_nothing(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
-) -> None:
+def test_refused_call_on_an_empty_store_writes_nothing(gate: SyncGate, valkey: Any, names: Names, now_ms: int) -> None:
     fresh = claim_on(counter_name(names), now_ms=now_ms, maximum=0, start_ms=now_ms + MARGIN_MS + 1)
     assert _admit(gate, [fresh], now_ms=now_ms).status is Status.REFUSED
     assert valkey.keys(f"{names.prefix}:*") == []
 
 
-def test_call_admitted_before_holds_once(gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int) -> None:
+def test_call_admitted_before_holds_once(gate: SyncGate, valkey: Any, names: Names, now_ms: int) -> None:
     claim = claim_on(counter_name(names), now_ms=now_ms, amount=3, maximum=4)
     gate.seed(claim, spent=0, snapshot="1:1:")
     assert _admit(gate, [claim], now_ms=now_ms, call_id="c").status is Status.ADMITTED
@@ -435,12 +434,12 @@ def test_amounts_of_sixteen_digits_stay_exact_to_the_unit(gate: SyncGate, names:
     claim = claim_on(counter_name(names), now_ms=now_ms, maximum=AMOUNT_MAX, amount=1_234_567_890_123_457)
     assert gate.seed(claim, spent=5_000_000_000_000_001, snapshot="1:1:") == 5_000_000_000_000_001
     assert _admit(gate, [claim], now_ms=now_ms, call_id="a").status is Status.ADMITTED
-    assert _admit(gate, [replace(claim, amount=999_999_999_999_999)], now_ms=now_ms, call_id="b").readings == (
+    assert _admit(gate, [claim._replace(amount=999_999_999_999_999)], now_ms=now_ms, call_id="b").readings == (
         Reading(Verdict.ROOM, 5_000_000_000_000_001, 1_234_567_890_123_457),
     )
     left = AMOUNT_MAX - 5_000_000_000_000_001 - 1_234_567_890_123_457 - 999_999_999_999_999
-    assert _admit(gate, [replace(claim, amount=left + 1)], now_ms=now_ms).status is Status.REFUSED
-    assert _admit(gate, [replace(claim, amount=left)], now_ms=now_ms, call_id="c").status is Status.ADMITTED
+    assert _admit(gate, [claim._replace(amount=left + 1)], now_ms=now_ms).status is Status.REFUSED
+    assert _admit(gate, [claim._replace(amount=left)], now_ms=now_ms, call_id="c").status is Status.ADMITTED
     assert gate.read([claim.counter])[0].held == AMOUNT_MAX - 5_000_000_000_000_001
     for call_id, hold in (("a", 1_234_567_890_123_457), ("b", 999_999_999_999_999)):
         posting = Posting(claim.counter, hold, hold - 1, claim.expires_ms)
@@ -453,9 +452,7 @@ def test_amounts_of_sixteen_digits_stay_exact_to_the_unit(gate: SyncGate, names:
 # --- settlement ----------------------------------------------------------------------------------
 
 
-def test_settle_replies_with_what_each_window_says_now(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
-) -> None:
+def test_settle_replies_with_what_each_window_says_now(gate: SyncGate, valkey: Any, names: Names, now_ms: int) -> None:
     known, unknown = (claim_on(counter_name(names, number), now_ms=now_ms, amount=9) for number in (1, 2))
     gate.seed(known, spent=100, snapshot="1:1:")
     _admit(gate, [known], now_ms=now_ms, call_id="a")
@@ -479,7 +476,7 @@ def test_release_takes_the_hold_out_and_puts_nothing_in(gate: SyncGate, names: N
 
 
 def test_settlement_after_its_counter_expired_leaves_no_counter_behind(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
+    gate: SyncGate, valkey: Any, names: Names, now_ms: int
 ) -> None:
     claim = claim_on(counter_name(names), now_ms=now_ms)
     gate.seed(claim, spent=0, snapshot="1:1:")
@@ -576,7 +573,7 @@ def test_each_cost_enters_once_in_every_order_of_two_postings_and_a_seed(
         play = Play(gate, names, now_ms=now_ms, postings=2)
         older = claim_on(play.counter, now_ms=now_ms, since_ms=1)
         if state == "older limit":
-            _admit(gate, [replace(older, start_ms=now_ms + HOUR_MS)], now_ms=now_ms)
+            _admit(gate, [older._replace(start_ms=now_ms + HOUR_MS)], now_ms=now_ms)
         elif state == "seeded for an older limit":
             gate.seed(older, spent=777, snapshot=snapshot_text(EMPTY))
         assert play.run(order, [play.posting(0), play.posting(1), play.seeder(2)]) == 11, order
@@ -613,13 +610,13 @@ def test_seed_leaves_a_counter_alone_that_became_known_for_an_older_limit(
     """It was not unknown since the seed's ledger was read, so costs may have entered it that the seed does not know."""
     claim = claim_on(counter_name(names), now_ms=now_ms, since_ms=1)
     gate.seed(claim, spent=100, snapshot="1:1:")
-    assert gate.seed(replace(claim, since_ms=2), spent=7, snapshot="1:1:") == 100
+    assert gate.seed(claim._replace(since_ms=2), spent=7, snapshot="1:1:") == 100
     assert gate.read([claim.counter]) == [CounterReading(100, 0, 1)]
 
 
 @pytest.mark.parametrize("snapshot", ["", "5", "1:2", "a:b:c", ":1:"])
 def test_malformed_snapshot_changes_nothing(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int, snapshot: str
+    gate: SyncGate, valkey: Any, names: Names, now_ms: int, snapshot: str
 ) -> None:
     with pytest.raises(redis.ResponseError):
         gate.seed(claim_on(counter_name(names), now_ms=now_ms), spent=5, snapshot=snapshot)
@@ -644,7 +641,7 @@ def test_counter_that_says_the_wrong_sum_is_forgotten_only_while_it_says_so(
 
 
 def test_counters_expire_a_grace_after_their_window_ends(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
+    gate: SyncGate, valkey: Any, names: Names, now_ms: int
 ) -> None:
     window = Window(now_ms - HOUR_MS, now_ms + HOUR_MS)
     expires_ms = counter_expires_ms(window, now_ms=now_ms)
@@ -652,10 +649,10 @@ def test_counters_expire_a_grace_after_their_window_ends(
     seeded, fresh, pending = (
         claim_on(counter_name(names, number), now_ms=now_ms, expires_ms=expires_ms) for number in (1, 2, 3)
     )
-    fresh = replace(fresh, start_ms=now_ms + MARGIN_MS + 1)
+    fresh = fresh._replace(start_ms=now_ms + MARGIN_MS + 1)
     gate.seed(seeded, spent=0, snapshot="1:1:")
     assert _admit(gate, [seeded, fresh], now_ms=now_ms, call_id="a").status is Status.ADMITTED
-    later = [replace(claim, expires_ms=expires_ms + HOUR_MS) for claim in (seeded, fresh)]
+    later = [claim._replace(expires_ms=expires_ms + HOUR_MS) for claim in (seeded, fresh)]
     assert _admit(gate, later, now_ms=now_ms).status is Status.ADMITTED
     posting = Posting(pending.counter, 0, 5, expires_ms)
     gate.settle(ROOT, call_id="a", postings=[posting], birth_ms=now_ms, transaction=5, now_ms=now_ms)
@@ -663,7 +660,7 @@ def test_counters_expire_a_grace_after_their_window_ends(
 
 
 def test_lifetime_counters_and_birth_marks_live_on_with_their_use(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
+    gate: SyncGate, valkey: Any, names: Names, now_ms: int
 ) -> None:
     window = window_at(LIFETIME, now_ms, calendar=Calendar())
     assert window.end_ms == END_OF_TIME_MS
@@ -672,7 +669,7 @@ def test_lifetime_counters_and_birth_marks_live_on_with_their_use(
     _admit(gate, [claim], now_ms=now_ms)
     assert valkey.pttl(names.birth(ROOT)) > IDLE_LIFE_MS - HOUR_MS
     valkey.pexpire(names.birth(ROOT), HOUR_MS)
-    used = replace(claim, expires_ms=counter_expires_ms(window, now_ms=now_ms))
+    used = claim._replace(expires_ms=counter_expires_ms(window, now_ms=now_ms))
     assert used.expires_ms == now_ms + IDLE_LIFE_MS
     assert _admit(gate, [used], now_ms=now_ms + 9).birth_ms == now_ms
     assert valkey.pexpiretime(claim.counter) == now_ms + IDLE_LIFE_MS
@@ -681,14 +678,14 @@ def test_lifetime_counters_and_birth_marks_live_on_with_their_use(
 
 
 def test_mark_of_a_call_settled_without_its_hold_expires(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
+    gate: SyncGate, valkey: Any, names: Names, now_ms: int
 ) -> None:
     assert gate.settle(ROOT, call_id="a", postings=[], birth_ms=1, transaction=5, now_ms=now_ms)
     assert 0 < valkey.pttl(names.mark(ROOT, "a")) <= MARK_LIFE_MS
 
 
 def test_holds_do_not_expire_by_themselves_but_are_found(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
+    gate: SyncGate, valkey: Any, names: Names, now_ms: int
 ) -> None:
     for number in range(3):
         gate.admit(ROOT, call_id=f"c{number}", record=b"r%d" % number, claims=[], now_ms=now_ms + number)
@@ -742,9 +739,7 @@ def test_encoder_refuses_amounts_that_the_store_cannot_count(amount: int, now_ms
             settle_command(names, ROOT, call_id="c", postings=[posting], birth_ms=1, transaction=1, now_ms=now_ms)
 
 
-def test_scripts_that_the_store_has_lost_are_sent_again(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
-) -> None:
+def test_scripts_that_the_store_has_lost_are_sent_again(gate: SyncGate, valkey: Any, names: Names, now_ms: int) -> None:
     claim = claim_on(counter_name(names), now_ms=now_ms)
     posting = Posting(claim.counter, 1, 1, claim.expires_ms)
     steps: list[Callable[[], object]] = [
@@ -763,15 +758,15 @@ def test_scripts_that_the_store_has_lost_are_sent_again(
 
 
 def test_idle_roots_are_dropped_unless_they_hold_something(
-    gate: SyncGate, valkey: redis.Redis, names: Names, now_ms: int
+    gate: SyncGate, valkey: Any, names: Names, now_ms: int
 ) -> None:
     valkey.zadd(names.roots, {"team:idle": 100, ROOT: 150, "team:busy": 200})
     _admit(gate, [], now_ms=now_ms)
     gate.drop_idle_roots(before_ms=200)
-    assert gate.noted_roots() == [ROOT, "team:busy"]
+    assert set(gate.noted_roots()) == {ROOT, "team:busy"}
 
 
-def test_spilled_entries_are_read_and_dropped_oldest_first(gate: SyncGate, valkey: redis.Redis, names: Names) -> None:
+def test_spilled_entries_are_read_and_dropped_oldest_first(gate: SyncGate, valkey: Any, names: Names) -> None:
     ids = [valkey.xadd(names.spill, {"entry": b"%d" % number}) for number in range(3)]
     assert gate.spilled(most=2) == [(ids[0], b"0"), (ids[1], b"1")]
     gate.unspill(ids[:2])
@@ -779,7 +774,7 @@ def test_spilled_entries_are_read_and_dropped_oldest_first(gate: SyncGate, valke
     assert gate.spilled(most=9) == [(ids[2], b"2")]
 
 
-def test_changes_are_published(gate: SyncGate, valkey: redis.Redis, names: Names) -> None:
+def test_changes_are_published(gate: SyncGate, valkey: Any, names: Names) -> None:
     with valkey.pubsub() as listener:
         listener.subscribe(names.changes)
         assert listener.get_message(timeout=5)["type"] == "subscribe"

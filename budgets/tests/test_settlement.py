@@ -85,7 +85,9 @@ def test_any_other_bytes_are_refused(payload: bytes) -> None:
         decode(payload)
 
 
-json_values = st.none() | st.booleans() | st.integers(-5, 5) | texts | st.lists(st.integers(-5, 5)) | st.just({})
+json_values: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers(-5, 5) | texts | st.lists(st.integers(-5, 5)) | st.just({})
+)
 
 
 @given(st.sampled_from(["entry", "root", "birth_ms", "windows"]), json_values, st.booleans())

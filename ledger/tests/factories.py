@@ -1,9 +1,10 @@
-"""Keys, entries and calls for the ledger's tests: every field has a value that works, the test names those it is about."""
+"""Keys, entries and calls for the ledger's tests: every field has a value that works, the test names its own."""
 
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from threading import Barrier
+from typing import Any, TypeVar, cast
 
 from django.db import connection
 
@@ -23,7 +24,8 @@ from ledger.spends import read_spends
 from teams.models import Team
 from teams.services import TeamFields, create_team
 
-NOW = datetime(2026, 3, 10, 12, 30, 0, tzinfo=UTC)
+# In the future, because the store drops counters whose windows have ended by its own clock. A Tuesday.
+NOW = datetime(2040, 3, 6, 12, 30, 0, tzinfo=UTC)
 NOW_MS = ms_of(NOW)
 HOUR_MS = 3600_000
 KEY_ID = "11111111-1111-4111-8111-111111111111"
@@ -32,8 +34,8 @@ ResultT = TypeVar("ResultT")
 
 
 def at(text: str) -> datetime:
-    """An instant of 2026 in UTC, such as `03-10 12:30` or `03-10 12:30:05`."""
-    return datetime.fromisoformat(f"2026-{text}").replace(tzinfo=UTC)
+    """An instant of 2040 in UTC, such as `03-06 12:30` or `03-06 12:30:05`."""
+    return datetime.fromisoformat(f"2040-{text}").replace(tzinfo=UTC)
 
 
 def make_entry(*, at_ms: int = NOW_MS, **fields: Any) -> Entry:
@@ -76,11 +78,11 @@ def limits(*entries: tuple[str, float | int], field: str = "max_budget") -> Any:
 
 
 def saved_team(*, now: datetime = NOW, team_id: str | None = None, **fields: Any) -> Team:
-    return create_team(TeamFields(**fields), now=now, team_id=team_id)
+    return create_team(cast(TeamFields, fields), now=now, team_id=team_id)
 
 
 def saved_key(*, now: datetime = NOW, **fields: Any) -> Key:
-    return create_key(KeyFields(**fields), now=now).key
+    return create_key(cast(KeyFields, fields), now=now).key
 
 
 def windows_of(key: Key, *, at_ms: int = NOW_MS) -> tuple[ActiveWindow, ...]:
@@ -146,25 +148,15 @@ def differences(gate: SyncGate, windows: Sequence[ActiveWindow]) -> list[int | N
 
 def at_once(*works: Callable[[], ResultT], within_s: float = 60) -> list[ResultT]:
     """Runs each work in a thread of its own, all from the same moment; raises what the first of them raised."""
-    barrier = threading.Barrier(len(works))
-    results: dict[int, ResultT] = {}
-    errors: list[BaseException] = []
+    barrier = Barrier(len(works))
 
-    def run(index: int, work: Callable[[], ResultT]) -> None:
+    def run(work: Callable[[], ResultT]) -> ResultT:
         try:
             barrier.wait(within_s)
-            results[index] = work()
-        except BaseException as error:
-            errors.append(error)
+            return work()
         finally:
             connection.close()
 
-    threads = [threading.Thread(target=run, args=item, daemon=True) for item in enumerate(works)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(within_s)
-        assert not thread.is_alive(), "a thread did not come back: a deadlock, or far too slow"
-    if errors:
-        raise errors[0]
-    return [results[index] for index in range(len(works))]
+    with ThreadPoolExecutor(len(works)) as threads:
+        running = [threads.submit(run, work) for work in works]
+        return [future.result(timeout=within_s) for future in running]
