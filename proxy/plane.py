@@ -264,13 +264,15 @@ class DataPlane:
     async def forward(self, call: Call) -> Answer | ApiError:
         """The provider's answer. Where nothing came of it, the hold is released and the call costs nothing."""
         try:
-            return await self._send(call)
+            answer = await self._send(call)
         except UpstreamTimeout as error:
             self._give_up(call, error, http_status=504)
             return errors.upstream_timeout(call.route.provider)
         except UpstreamBroken as error:
             self._give_up(call, error, http_status=502)
             return errors.upstream_unreachable(call.route.provider)
+        call.first_byte_ms = now_ms() - call.admitted_ms
+        return answer
 
     def _give_up(self, call: Call, error: UpstreamError, *, http_status: int) -> None:
         """A provider that had begun to answer has read the request at least, and will ask for that."""
@@ -338,7 +340,9 @@ def _refused(call: Call) -> Refused:
     active, reading = call.windows[index], call.readings[index]
     fits = None
     if active.limit.unit is LimitUnit.USD and reading.verdict is Verdict.TOO_LARGE:
-        fits = output_bound_within(call.estimate, card=call.route.card, room_nanousd=active.limit.maximum or 0)
+        fits = output_bound_within(
+            call.estimate, payload=call.payload, card=call.route.card, room_nanousd=active.limit.maximum or 0
+        )
     return Refused(call.id, active, reading, call.held[index].hold, fits)
 
 

@@ -292,4 +292,4 @@ def counters(store: redis.Redis, names: Names) -> dict[str, dict[str, int]]:
 
 
 def open_holds(store: redis.Redis, names: Names) -> int:
-    return sum(int(store.zcard(key)) for key in store.scan_iter(f"{names.prefix}:{{*}}:holds", count=1000))  # type: ignore[arg-type]
+    return sum(int(store.zcard(key)) for key in store.scan_iter(f"{names.prefix}:{{*}}:holds", count=1000))

@@ -54,6 +54,8 @@ async def test_json_call_is_passed_on_and_charged_exactly(
     entry = (await gateway.settled())[0]
     assert (entry.kind, entry.is_estimated, entry.is_streamed, entry.http_status) == ("call", False, False, 200)
     assert (entry.input_tokens, entry.output_tokens, entry.model) == (1000, 7, MODEL)
+    assert entry.first_byte_ms is not None
+    assert 0 <= entry.first_byte_ms < 5000
     assert provider.calls[0].body == make_body()
 
 

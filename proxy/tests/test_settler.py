@@ -233,7 +233,7 @@ async def test_what_the_stream_does_not_take_goes_to_a_closed_journal(
 ) -> None:
     ledger.is_down, store.spills_max = True, spills
     synced: list[int] = []
-    monkeypatch.setattr(settler_module.os, "fsync", synced.append)
+    monkeypatch.setattr("proxy.settler.os.fsync", synced.append)
     settlements = [make_settlement() for _ in range(5)]
     for settlement in settlements:
         charge(settler, settlement)
