@@ -72,12 +72,18 @@ def _dearest(payload: Mapping[str, object], card: PriceCard | None, *, input_tok
     return max(bound, bound_nanousd(tier, input_tokens=input_tokens, output_tokens=output_tokens))
 
 
-def output_bound_within(estimate: Estimate, *, card: PriceCard | None, room_nanousd: int) -> int | None:
+def output_bound_within(
+    estimate: Estimate, *, payload: Mapping[str, object], card: PriceCard | None, room_nanousd: int
+) -> int | None:
     """The largest output bound of each choice that would fit in the room; None where the price is unknown."""
     if card is None:
         return None
-    total = output_tokens_within(card, input_tokens=estimate.input_tokens, room_nanousd=room_nanousd)
-    return total // estimate.choices
+    tier = at_service_tier(card, service_tier=str(payload.get("service_tier")))
+    totals = (
+        output_tokens_within(each, input_tokens=estimate.input_tokens, room_nanousd=room_nanousd)
+        for each in (card, tier)
+    )
+    return min(totals) // estimate.choices
 
 
 def _whole(payload: Mapping[str, object], name: str, *, minimum: int, maximum: int) -> int | None:

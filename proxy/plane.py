@@ -75,7 +75,7 @@ class PlaneSettings:
 
 @dataclass(slots=True)
 class Call:
-    """One admitted call until it is settled. `room` is what its tightest USD window had left, its own hold included."""
+    """One call until it is settled. `is_held` False says that the store certainly has no hold of it."""
 
     id: str
     key: CachedKey
@@ -92,6 +92,7 @@ class Call:
     first_byte_ms: int | None = None
     cost_nanousd: int | None = None
     is_settled: bool = False
+    is_held: bool = True
 
     @property
     def is_streamed(self) -> bool:
@@ -182,13 +183,9 @@ class DataPlane:
         """Holds the estimate in every window of the call, or says which window refuses it."""
         try:
             admission = await self._admission(call)
-        except StoreDown:
-            if self.settings.admit_while_store_down:
-                # Its hold may be there all the same, if only the answer was lost.
-                self.settler.opened(call.id, root=call.key.profile.root)
-                return None
-            self.release(call)
-            return errors.store_down()
+        except StoreDown as error:
+            call.is_held = error.perhaps_done
+            return self._without_store(call)
         except StoreError:
             logger.exception("call %s: the counter store refuses to admit", call.id)
             self.release(call)
@@ -205,6 +202,14 @@ class DataPlane:
         if admission.status is Status.UNKNOWN:
             return errors.store_down()
         return errors.budget_error(_refused(call), now_ms=call.admitted_ms)
+
+    def _without_store(self, call: Call) -> ApiError | None:
+        if not self.settings.admit_while_store_down:
+            self.release(call)
+            return errors.store_down()
+        if call.is_held:
+            self.settler.opened(call.id, root=call.key.root)
+        return None
 
     async def _admission(self, call: Call) -> Admission:
         root = call.key.root
@@ -259,13 +264,15 @@ class DataPlane:
     async def forward(self, call: Call) -> Answer | ApiError:
         """The provider's answer. Where nothing came of it, the hold is released and the call costs nothing."""
         try:
-            return await self._send(call)
+            answer = await self._send(call)
         except UpstreamTimeout as error:
             self._give_up(call, error, http_status=504)
             return errors.upstream_timeout(call.route.provider)
         except UpstreamBroken as error:
             self._give_up(call, error, http_status=502)
             return errors.upstream_unreachable(call.route.provider)
+        call.first_byte_ms = now_ms() - call.admitted_ms
+        return answer
 
     def _give_up(self, call: Call, error: UpstreamError, *, http_status: int) -> None:
         """A provider that had begun to answer has read the request at least, and will ask for that."""
@@ -304,7 +311,8 @@ class DataPlane:
         if call.is_settled:
             return
         call.is_settled = True
-        self.settler.release(call.id, root=call.key.root, birth_ms=call.birth_ms, windows=call.held)
+        if call.is_held:
+            self.settler.release(call.id, root=call.key.root, birth_ms=call.birth_ms, windows=call.held)
 
 
 def _barred(key: CachedKey, *, at_ms: int) -> ApiError | None:
@@ -332,7 +340,9 @@ def _refused(call: Call) -> Refused:
     active, reading = call.windows[index], call.readings[index]
     fits = None
     if active.limit.unit is LimitUnit.USD and reading.verdict is Verdict.TOO_LARGE:
-        fits = output_bound_within(call.estimate, card=call.route.card, room_nanousd=active.limit.maximum or 0)
+        fits = output_bound_within(
+            call.estimate, payload=call.payload, card=call.route.card, room_nanousd=active.limit.maximum or 0
+        )
     return Refused(call.id, active, reading, call.held[index].hold, fits)
 
 

@@ -22,6 +22,14 @@ USABLE_MS = 8_000
 OUTAGE_MS = 3600_000
 UNKNOWN_KEYS_MAX = 10_000
 KEYS_MAX = 200_000
+LOADS_MAX = 1_000
+"""Keys that are read at the same time: made-up ones must not queue up without end before the database."""
+
+RETRY_MS = 1_000
+"""How often a database that is down is asked again."""
+
+DOWN_MS = 15_000
+"""How long a failed reading says that the database is down: longer than a reading takes to fail."""
 
 ValueT = TypeVar("ValueT")
 Load = Callable[[str], Awaitable[KeyProfile | None]]
@@ -62,7 +70,10 @@ class ProfileCache:
         self._known: OrderedDict[str, CachedKey] = OrderedDict()
         self._unknown: OrderedDict[str, int] = OrderedDict()
         self._loading: dict[str, asyncio.Task[CachedKey | None]] = {}
+        self._running: set[asyncio.Task[CachedKey | None]] = set()
         self._generation = 0
+        self._read_ms = 0
+        self._failed_ms = -RETRY_MS
 
     async def get(self, token_hash: str, *, now_ms: int) -> CachedKey | None:
         """The key, or None where there is none. Raises DatabaseDown."""
@@ -70,57 +81,83 @@ class ProfileCache:
         if cached is None:
             if self._unknown.get(token_hash, 0) > now_ms - FRESH_MS:
                 return None
-            return await self._reload(token_hash, now_ms=now_ms)
+            return await asyncio.shield(self._reload(token_hash, now_ms=now_ms))
         age_ms = now_ms - cached.loaded_ms
         if age_ms < FRESH_MS:
             return cached
-        reload = self._reload(token_hash, now_ms=now_ms)
-        if age_ms < USABLE_MS:
-            reload.add_done_callback(_note_failure)
+        if age_ms < OUTAGE_MS and now_ms < self._failed_ms + RETRY_MS:
             return cached
         try:
-            return await reload
+            reload = self._reload(token_hash, now_ms=now_ms)
+            if age_ms < USABLE_MS or (age_ms < OUTAGE_MS and self._is_down(now_ms)):
+                return cached
+            return await asyncio.shield(reload)
         except DatabaseDown:
             if age_ms < OUTAGE_MS:
                 return cached
             raise
+
+    def _is_down(self, now_ms: int) -> bool:
+        """Whether the last reading failed, not long ago: nobody waits for the next one, which may take its time."""
+        return self._read_ms < self._failed_ms and now_ms < self._failed_ms + DOWN_MS
 
     def drop(self, token_hash: str) -> None:
         """Forgets one key, also one that is being read at this moment."""
         self._generation += 1
         self._known.pop(token_hash, None)
         self._unknown.pop(token_hash, None)
+        self._loading.pop(token_hash, None)
 
     def drop_team(self, team_id: str) -> None:
         """Forgets every key of a team."""
         for token_hash in [key for key, cached in self._known.items() if cached.profile.team_id == team_id]:
             del self._known[token_hash]
         self._generation += 1
+        self._loading.clear()
 
     def clear(self) -> None:
         """Forgets everything: messages about changes may have been missed."""
         self._generation += 1
         self._known.clear()
         self._unknown.clear()
+        self._loading.clear()
 
     def _reload(self, token_hash: str, *, now_ms: int) -> "asyncio.Task[CachedKey | None]":
+        """One reading for all who ask at the same time. A later change starts another: this one may miss it."""
         task = self._loading.get(token_hash)
         if task is None:
+            if len(self._running) >= LOADS_MAX:
+                raise DatabaseDown(f"{LOADS_MAX} keys are being read already")
             task = asyncio.create_task(self._read(token_hash, now_ms=now_ms))
             self._loading[token_hash] = task
-            task.add_done_callback(lambda _: self._loading.pop(token_hash, None))
+            self._running.add(task)
+            task.add_done_callback(lambda done: self._finished(token_hash, done))
         return task
+
+    def _finished(self, token_hash: str, task: "asyncio.Task[CachedKey | None]") -> None:
+        self._running.discard(task)
+        if self._loading.get(token_hash) is task:
+            del self._loading[token_hash]
+        if not task.cancelled():
+            _note_failure(task.exception())
 
     async def _read(self, token_hash: str, *, now_ms: int) -> CachedKey | None:
         generation = self._generation
-        profile = await self._load(token_hash)
+        try:
+            profile = await self._load(token_hash)
+        except DatabaseDown:
+            self._failed_ms = max(self._failed_ms, now_ms)
+            raise
+        self._read_ms = max(self._read_ms, now_ms)
+        is_current = generation == self._generation
+        # Read before a change was announced: good for the call that asked, not for the next one.
         if profile is None:
-            self._known.pop(token_hash, None)
-            _remember(self._unknown, token_hash, now_ms, most=UNKNOWN_KEYS_MAX)
+            if is_current:
+                self._known.pop(token_hash, None)
+                _remember(self._unknown, token_hash, now_ms, most=UNKNOWN_KEYS_MAX)
             return None
         cached = CachedKey(profile, names=self._names, loaded_ms=now_ms)
-        # Read before a change was announced: good for the call that asked, not for the next one.
-        if generation == self._generation:
+        if is_current:
             self._unknown.pop(token_hash, None)
             _remember(self._known, token_hash, cached, most=KEYS_MAX)
         return cached
@@ -133,6 +170,9 @@ def _remember(table: "OrderedDict[str, ValueT]", name: str, value: ValueT, *, mo
         table.popitem(last=False)
 
 
-def _note_failure(task: "asyncio.Task[CachedKey | None]") -> None:
-    if not task.cancelled() and isinstance(task.exception(), DatabaseDown):
-        logger.warning("a key could not be read again, the database is down; going on with what is known")
+def _note_failure(error: BaseException | None) -> None:
+    """Once per reading, however many calls waited for it, or none."""
+    if isinstance(error, DatabaseDown):
+        logger.warning("a key could not be read, the database is down: %s", error)
+    elif error is not None:
+        logger.error("a key could not be read", exc_info=error)

@@ -19,6 +19,7 @@ from budgets.rules.settlement import Entry, HeldWindow, Settlement, encode, post
 logger = logging.getLogger(__name__)
 
 BATCH_MAX = 500
+COUNTED_MAX = 100_000
 GATHER_S = 0.05
 RETRY_S = 1.0
 EXTEND_S = 30.0
@@ -69,11 +70,14 @@ class Settler:
         self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._extend_for_ever())]
 
     async def stop(self) -> None:
-        """Settles what is there, once; what cannot be settled now is recovered from its hold."""
+        """Settles what is there, once; what cannot be settled now is recovered from its hold, or from a journal."""
         self._stopping = True
         self._wake.set()
         await self._tasks[0]
         self._tasks[1].cancel()
+        await asyncio.wait(self._tasks)
+        if self._charges:
+            self._write_journal(self._charges)
 
     def opened(self, call_id: str, *, root: str) -> None:
         """A call was admitted: its hold has to be kept alive until it is settled."""
@@ -126,6 +130,17 @@ class Settler:
                 await self._count_batch()
         except StoreDown:
             logger.warning("%d calls wait for the counter store", len(self._counted))
+            self._shed()
+
+    def _shed(self) -> None:
+        """An outage may be long: of the calls that wait, the ledger has those that cost something. A task settles them
+        when their holds expire. Only here is it known of the others that they cost nothing."""
+        if len(self._counted) > COUNTED_MAX:
+            for settling in self._counted:
+                if settling.transaction:
+                    self._open.pop(settling.call_id, None)
+            self._counted = [settling for settling in self._counted if not settling.transaction]
+            logger.warning("of them %d are left, the others to the task that settles expired holds", len(self._counted))
 
     async def _post_batch(self) -> None:
         batch = self._charges[:BATCH_MAX]
@@ -187,7 +202,7 @@ class Settler:
             await asyncio.sleep(EXTEND_S)
             try:
                 await self.extend_holds()
-            except (StoreDown, StoreError) as error:
+            except StoreDown as error:
                 logger.warning("holds could not be extended: %s", error)
 
     async def extend_holds(self) -> None:
@@ -197,10 +212,16 @@ class Settler:
             roots.setdefault(root, []).append(call_id)
         for root, call_ids in roots.items():
             for start in range(0, len(call_ids), CALLS_OF_ONE_EXTEND):
-                some = call_ids[start : start + CALLS_OF_ONE_EXTEND]
-                alive = await self._gate.extend(root, call_ids=some, now_ms=self._now_ms())
-                for call_id in (call_id for call_id, is_open in zip(some, alive, strict=True) if not is_open):
-                    self._open.pop(call_id, None)
+                await self._extend(root, call_ids=call_ids[start : start + CALLS_OF_ONE_EXTEND])
+
+    async def _extend(self, root: str, *, call_ids: Sequence[str]) -> None:
+        try:
+            alive = await self._gate.extend(root, call_ids=call_ids, now_ms=self._now_ms())
+        except StoreError:
+            logger.exception("holds of %s could not be extended", root)
+            return
+        for call_id in (call_id for call_id, is_open in zip(call_ids, alive, strict=True) if not is_open):
+            self._open.pop(call_id, None)
 
 
 def _counted(settlement: Settlement, posted: Posted) -> Settling:

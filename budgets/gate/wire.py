@@ -25,12 +25,38 @@ Part = str | int | bytes
 _pack = cast(Callable[[tuple[Part, ...]], bytes], hiredis.pack_command)
 
 
+# What a store answers that starts, fails over, or can write nothing; the same command will pass later.
+_OUTAGES = (
+    "BUSY ",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM ",
+    "READONLY",
+    "TRYAGAIN",
+)
+
+
 class StoreDown(Exception):
-    """The counter store cannot be reached, or did not answer in time. It is an outage, never a refusal."""
+    """The counter store cannot be reached, or did not answer in time. It is an outage, never a refusal.
+
+    `perhaps_done`: the command was sent, and only its answer may have been lost.
+    """
+
+    def __init__(self, message: str, *, perhaps_done: bool = False) -> None:
+        super().__init__(message)
+        self.perhaps_done = perhaps_done
 
 
 class StoreError(Exception):
-    """The counter store answered with an error: a defect, or a store that is out of memory or read-only."""
+    """The counter store answered with an error that is a defect."""
+
+
+def _error_of(reply: hiredis.ReplyError) -> StoreDown | StoreError:
+    text = str(reply)
+    return StoreDown(text) if text.startswith(_OUTAGES) else StoreError(text)
 
 
 class _Link(asyncio.Protocol):
@@ -53,7 +79,7 @@ class _Link(asyncio.Protocol):
             if future.done():
                 continue
             if isinstance(reply, hiredis.ReplyError):
-                future.set_exception(StoreError(str(reply)))
+                future.set_exception(_error_of(reply))
             else:
                 future.set_result(reply)
 
@@ -62,7 +88,7 @@ class _Link(asyncio.Protocol):
         while self.waiting:
             future, _ = self.waiting.popleft()
             if not future.done():
-                future.set_exception(StoreDown("the connection to the counter store was lost"))
+                future.set_exception(StoreDown("the connection to the counter store was lost", perhaps_done=True))
 
     def abort(self) -> None:
         if self.transport is not None:

@@ -112,6 +112,35 @@ async def test_error_is_raised_for_its_command_only(wire: Wire) -> None:
     assert "NONSENSE" in str(outcomes[1])
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        "LOADING Valkey is loading the dataset in memory",
+        "READONLY You can't write against a read only replica.",
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "MISCONF Errors writing to the AOF file",
+        "BUSY Valkey is busy running a script.",
+        "CLUSTERDOWN The cluster is down",
+        "MASTERDOWN Link with MASTER is down",
+        "NOREPLICAS Not enough good replicas to write.",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+    ],
+)
+async def test_store_that_cannot_work_now_is_down(wire: Wire, error: str) -> None:
+    with pytest.raises(StoreDown) as caught:
+        await wire.execute("EVAL", "return redis.error_reply(ARGV[1])", 0, error)
+    assert not caught.value.perhaps_done
+    assert await wire.execute("ECHO", "next") == b"next"
+
+
+@pytest.mark.parametrize(
+    "error", ["WRONGTYPE Operation against a key", "ERR value is not an integer", "BUSYKEY exists"]
+)
+async def test_other_errors_of_the_store_are_defects(wire: Wire, error: str) -> None:
+    with pytest.raises(StoreError):
+        await wire.execute("EVAL", "return redis.error_reply(ARGV[1])", 0, error)
+
+
 async def test_cancelled_waiter_does_not_shift_replies(wire: Wire) -> None:
     await wire.execute("PING")
     tasks = [asyncio.create_task(soon(wire.execute("ECHO", number))) for number in range(10)]

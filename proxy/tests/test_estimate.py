@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.rules.money import AMOUNT_MAX
-from catalog.pricing import PriceCard, bound_nanousd
+from catalog.pricing import bound_nanousd
 from catalog.routing import ResolvedRoute
 from proxy.estimate import (
     CHOICES_MAX,
@@ -23,10 +23,10 @@ from proxy.tests.factories import make_body, make_card, make_payload, make_route
 DEFAULT = 4096
 
 
-def estimate(*, route: ResolvedRoute | None = None, **fields: Any) -> Estimate:
-    return estimate_chat(
-        make_payload(**fields), body=make_body(**fields), route=route or make_route(), output_tokens_default=DEFAULT
-    )
+def estimate(**fields: Any) -> Estimate:
+    """Of a body with these fields; `route` is where it goes."""
+    route: ResolvedRoute = fields.pop("route", None) or make_route()
+    return estimate_chat(make_payload(**fields), body=make_body(**fields), route=route, output_tokens_default=DEFAULT)
 
 
 def test_input_is_bounded_by_bytes_and_output_by_the_default() -> None:
@@ -133,12 +133,16 @@ def test_estimate_stays_below_what_a_counter_can_hold() -> None:
     assert estimate(route=make_route(card=card), max_tokens=TOKENS_MAX, n=CHOICES_MAX).cost_nanousd == AMOUNT_MAX
 
 
-@given(st.integers(0, 10**9), st.integers(1, 5))
-def test_bound_that_is_said_to_fit_does(room: int, choices: int) -> None:
-    card = make_card()
-    made = estimate(n=choices)
-    fits = output_bound_within(made, card=card, room_nanousd=room)
+TIERS = make_card(service_tiers=(("priority", make_card(input=300_000_000, output=1_200_000_000)),))
+
+
+@given(st.integers(0, 10**9), st.integers(1, 5), st.sampled_from(["priority", "default", None]))
+def test_bound_that_is_said_to_fit_does(room: int, choices: int, tier: str | None) -> None:
+    route = make_route(card=TIERS)
+    made = estimate(route=route, n=choices, service_tier=tier)
+    fits = output_bound_within(made, payload=make_payload(service_tier=tier), card=TIERS, room_nanousd=room)
     assert fits is not None
+    card = dict(TIERS.service_tiers).get(tier or "", TIERS)
 
     def cost(bound: int) -> int:
         return bound_nanousd(card, input_tokens=made.input_tokens, output_tokens=bound * choices)
@@ -148,5 +152,4 @@ def test_bound_that_is_said_to_fit_does(room: int, choices: int) -> None:
 
 
 def test_no_bound_is_named_where_the_price_is_unknown() -> None:
-    card: PriceCard | None = None
-    assert output_bound_within(estimate(), card=card, room_nanousd=10**9) is None
+    assert output_bound_within(estimate(), payload=make_payload(), card=None, room_nanousd=10**9) is None
