@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from budgets.gate.store import names
 from budgets.gate.sync import SyncGate
 from budgets.gate.windows import ActiveWindow, Amounts, active_windows
+from budgets.rules.money import AMOUNT_MAX
 from budgets.services import ms_of
 from budgets.usage import query_of, read_spends
 from keys.profiles import profiles_for
@@ -75,7 +76,7 @@ def _differing(windows: Sequence[ActiveWindow], *, gate: SyncGate) -> list[Activ
         differing += [
             active
             for active, reading, spent in zip(some, readings, sums, strict=True)
-            if reading.spent is not None and reading.spent != spent
+            if reading.spent is not None and min(reading.spent, AMOUNT_MAX) != min(spent, AMOUNT_MAX)
         ]
     return differing
 

@@ -40,6 +40,7 @@ from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamError, Upst
 logger = logging.getLogger(__name__)
 
 NOTE_ROOT_MS = 60_000
+ROOTS_NOTED_MAX = 100_000
 SEED_TRIES = 3
 
 
@@ -214,8 +215,7 @@ class DataPlane:
     async def _admission(self, call: Call) -> Admission:
         root = call.key.root
         if call.admitted_ms - self._roots_noted.get(root, 0) > NOTE_ROOT_MS:
-            await self.gate.note_root(root, now_ms=call.admitted_ms)
-            self._note(root, call.admitted_ms)
+            await self._note(root, at_ms=call.admitted_ms)
         amounts = Amounts(call.estimate.cost_nanousd, call.estimate.tokens)
         claims = [active.claim(amounts) for active in call.windows]
         record = encode(_settlement(call, _unsettled(call), birth_ms=0))
@@ -226,10 +226,15 @@ class DataPlane:
             if admission.status is not Status.UNKNOWN:
                 break
             await self._seed(call.windows, readings=admission.readings)
+        if admission.birth_ms > self._roots_noted[root]:
+            # The store was emptied since: it knows the hold, and must know again where to look for it.
+            await self._note(root, at_ms=admission.birth_ms)
         return admission
 
-    def _note(self, root: str, at_ms: int) -> None:
-        if len(self._roots_noted) > 100_000:
+    async def _note(self, root: str, *, at_ms: int) -> None:
+        """Tells the tasks where to look for lost holds; before the hold is there."""
+        await self.gate.note_root(root, now_ms=at_ms)
+        if len(self._roots_noted) > ROOTS_NOTED_MAX:
             self._roots_noted.clear()
         self._roots_noted[root] = at_ms
 

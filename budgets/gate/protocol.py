@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budgets.rules.admission import MARGIN_MS, Admission, Claim, Posting, Reading, Status, Verdict
+from budgets.rules.money import AMOUNT_MAX
 from budgets.rules.windows import END_OF_TIME_MS, Window
 
 HOLD_LIFE_MS = 90_000
@@ -150,9 +151,9 @@ def extend_command(names: Names, root: str, *, call_ids: Sequence[str], now_ms: 
 
 
 def seed_command(claim: Claim, *, spent: int, snapshot: str) -> Command:
-    """EVALSHA of seed.lua; `snapshot` is the text of pg_current_snapshot()."""
-    assert 0 <= spent < 2**53, "amounts are below 2**53"
-    return ["EVALSHA", SEED.sha, 1, claim.counter, spent, claim.since_ms, snapshot, claim.expires_ms]
+    """EVALSHA of seed.lua; `snapshot` is the text of pg_current_snapshot(). A counter stops at AMOUNT_MAX: no limit is
+    higher, and a key may spend more than that in its whole life."""
+    return ["EVALSHA", SEED.sha, 1, claim.counter, min(spent, AMOUNT_MAX), claim.since_ms, snapshot, claim.expires_ms]
 
 
 def forget_command(counter: str, *, since_ms: int, spent: int | None = None) -> Command:

@@ -732,11 +732,13 @@ def test_encoder_refuses_amounts_that_the_store_cannot_count(amount: int, now_ms
     claim = claim_on("c", now_ms=now_ms, amount=amount)
     with pytest.raises(AssertionError):
         admit_command(names, ROOT, call_id="c", record=b"", claims=[claim], now_ms=now_ms)
-    with pytest.raises(AssertionError):
-        seed_command(claim, spent=amount, snapshot="1:1:")
     for posting in (Posting("c", 1, amount, now_ms), Posting("c", amount, 1, now_ms)):
         with pytest.raises(AssertionError):
             settle_command(names, ROOT, call_id="c", postings=[posting], birth_ms=1, transaction=1, now_ms=now_ms)
+
+
+def test_counter_is_seeded_up_to_the_most_that_it_can_count(now_ms: int) -> None:
+    assert seed_command(claim_on("c", now_ms=now_ms), spent=2**53 + 7, snapshot="1:1:")[4] == 2**53 - 1
 
 
 def test_scripts_that_the_store_has_lost_are_sent_again(gate: SyncGate, valkey: Any, names: Names, now_ms: int) -> None:

@@ -1,4 +1,7 @@
-"""Reconciliation on the real PostgreSQL and Valkey: the wrong is mended, the right is left, under any traffic."""
+"""Reconciliation on the real PostgreSQL and Valkey: the wrong is mended, the right is left, under any traffic.
+
+With real commits: a transaction that has posted and then reads a snapshot is nothing that a gateway or a task ever is.
+"""
 
 from datetime import timedelta
 
@@ -43,7 +46,7 @@ def counters(key: Key) -> list[str]:
     return [active.counter for active in windows_of(key)]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("error", [-100, -1, 1, 10**12])
 def test_wrong_counter_is_mended(
     gate: SyncGate, valkey: redis.Redis, caplog: pytest.LogCaptureFixture, error: int
@@ -56,7 +59,7 @@ def test_wrong_counter_is_mended(
     assert repair_counters(gate=gate, now=NOW) == 0
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_counter_of_a_team_is_mended(gate: SyncGate, valkey: redis.Redis) -> None:
     team = saved_team(budget_limits=limits(("1h", 10)))
     key = used_key(gate, team_id=team.team_id)
@@ -66,7 +69,7 @@ def test_counter_of_a_team_is_mended(gate: SyncGate, valkey: redis.Redis) -> Non
     assert differences(gate, windows_of(key)) == [0, 0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_right_counters_are_left_alone(gate: SyncGate, valkey: redis.Redis) -> None:
     key = used_key(gate)
     before = [valkey.hgetall(counter) for counter in counters(key)]
@@ -74,7 +77,7 @@ def test_right_counters_are_left_alone(gate: SyncGate, valkey: redis.Redis) -> N
     assert [valkey.hgetall(counter) for counter in counters(key)] == before
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_unknown_counters_stay_unknown(gate: SyncGate, valkey: redis.Redis) -> None:
     key = used_key(gate)
     valkey.delete(*counters(key))
@@ -82,7 +85,7 @@ def test_unknown_counters_stay_unknown(gate: SyncGate, valkey: redis.Redis) -> N
     assert differences(gate, windows_of(key)) == [None, None, None]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_holds_survive_the_mending_and_settle_exactly(gate: SyncGate, valkey: redis.Redis) -> None:
     key = used_key(gate)
     call = admitted_call(gate, key)
@@ -94,7 +97,7 @@ def test_holds_survive_the_mending_and_settle_exactly(gate: SyncGate, valkey: re
     assert [(reading.spent, reading.held) for reading in gate.read(counters(key))] == [(200, 0)] * 3
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_call_between_its_posting_and_its_settlement_is_no_difference_once_it_is_settled(
     gate: SyncGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,7 +145,7 @@ def test_busy_counter_is_mended_exactly_while_calls_go_on(gate: SyncGate, valkey
         assert [reading.held for reading in gate.read(counters(key))] == [0] * 4
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_keys_that_were_not_used_lately_are_not_looked_at(gate: SyncGate, valkey: redis.Redis) -> None:
     key = used_key(gate)
     valkey.hincrby(counters(key)[1], "spent", 5)
@@ -150,7 +153,7 @@ def test_keys_that_were_not_used_lately_are_not_looked_at(gate: SyncGate, valkey
     assert repair_counters(gate=gate, now=NOW) == 1
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_key_that_cannot_be_read_is_reported_and_stops_nobody(
     gate: SyncGate, valkey: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -163,13 +166,13 @@ def test_key_that_cannot_be_read_is_reported_and_stops_nobody(
     assert differences(gate, windows_of(good)) == [0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_deleted_key_is_no_error(gate: SyncGate) -> None:
     used_key(gate).delete()
     assert repair_counters(gate=gate, now=NOW) == 0
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_nothing_used_is_one_question(gate: SyncGate) -> None:
     saved_key(budget_limits=limits(("1h", 10)))
     with CaptureQueriesContext(connection) as queries:
@@ -177,7 +180,7 @@ def test_nothing_used_is_one_question(gate: SyncGate) -> None:
     assert len(queries) == 1
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_number_of_questions_does_not_grow_with_the_keys_of_a_batch(gate: SyncGate) -> None:
     def questions(keys: int) -> int:
         for _ in range(keys):
@@ -189,7 +192,7 @@ def test_number_of_questions_does_not_grow_with_the_keys_of_a_batch(gate: SyncGa
     assert questions(2) == questions(40) == 3
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_more_keys_than_one_run_can_look_at_take_turns(
     gate: SyncGate, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,7 @@
-"""Recovery on the real PostgreSQL and Valkey: every call is charged, and charged once, whoever dies in between."""
+"""Recovery on the real PostgreSQL and Valkey: every call is charged, and charged once, whoever dies in between.
+
+With real commits: a transaction that has posted and then reads a snapshot is nothing that a gateway or a task ever is.
+"""
 
 import time
 from collections.abc import Sequence
@@ -63,7 +66,7 @@ def refused(call: Settlement) -> Settlement:
 # --- expired holds -----------------------------------------------------------------------------------
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_call_whose_gateway_is_gone_is_charged_its_estimate_as_unsettled(gate: SyncGate) -> None:
     key = make_key()
     call = admitted_call(gate, key, hold=200, cost=100)
@@ -74,7 +77,7 @@ def test_call_whose_gateway_is_gone_is_charged_its_estimate_as_unsettled(gate: S
     assert held_of(gate, key) == [0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_hold_is_charged_no_second_time(gate: SyncGate) -> None:
     key = make_key()
     call = admitted_call(gate, key)
@@ -85,7 +88,7 @@ def test_hold_is_charged_no_second_time(gate: SyncGate) -> None:
     assert spent_of(gate, key) == [200, 200, 200]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_call_that_the_ledger_has_is_settled_with_the_cost_there(gate: SyncGate) -> None:
     key = make_key()
     call = admitted_call(gate, key, hold=200, cost=70)
@@ -96,7 +99,7 @@ def test_call_that_the_ledger_has_is_settled_with_the_cost_there(gate: SyncGate)
     assert held_of(gate, key) == [0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_hold_that_is_kept_alive_is_left(gate: SyncGate) -> None:
     key = make_key()
     call = admitted_call(gate, key)
@@ -120,7 +123,7 @@ def test_tasks_that_run_at_once_charge_each_hold_once(gate: SyncGate) -> None:
         assert differences(gate, windows_of(key)) == [0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_more_holds_than_one_batch_are_charged_run_by_run(gate: SyncGate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "BATCH", 4)
     key = make_key()
@@ -131,7 +134,7 @@ def test_more_holds_than_one_batch_are_charged_run_by_run(gate: SyncGate, monkey
     assert spent_of(gate, key) == [2000, 2000, 2000]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("broken", ["unreadable", "refused"])
 def test_bad_record_is_kept_and_holds_up_nobody(
     gate: SyncGate, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, broken: str
@@ -152,7 +155,7 @@ def test_bad_record_is_kept_and_holds_up_nobody(
     assert set(still_there) == {call.entry.id for call in bad}
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_hold_that_outlived_the_birth_mark_is_charged_all_the_same(gate: SyncGate, valkey: redis.Redis) -> None:
     key = make_key()
     call = admitted_call(gate, key)
@@ -161,7 +164,7 @@ def test_hold_that_outlived_the_birth_mark_is_charged_all_the_same(gate: SyncGat
     assert spent_of(gate, key) == [200, 200, 200]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_idle_roots_are_forgotten_unless_they_hold_something(gate: SyncGate, valkey: redis.Redis) -> None:
     idle, holding, busy = (make_key() for _ in range(3))
     post_and_settle([admitted_call(gate, idle)], gate=gate, now_ms=NOW_MS)
@@ -173,7 +176,7 @@ def test_idle_roots_are_forgotten_unless_they_hold_something(gate: SyncGate, val
     assert set(gate.noted_roots()) == {f"key:{holding.id}", f"key:{busy.id}"}
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_looking_for_lost_holds_takes_few_round_trips_however_many_roots_there_are(
     gate: SyncGate, valkey: redis.Redis
 ) -> None:
@@ -190,7 +193,7 @@ def test_looking_for_lost_holds_takes_few_round_trips_however_many_roots_there_a
 # --- the stream --------------------------------------------------------------------------------------
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_entries_that_waited_in_the_stream_are_posted_and_settled(gate: SyncGate, valkey: redis.Redis) -> None:
     key = make_key()
     calls = [admitted_call(gate, key, cost=index) for index in range(1, 6)]
@@ -202,7 +205,7 @@ def test_entries_that_waited_in_the_stream_are_posted_and_settled(gate: SyncGate
     assert held_of(gate, key) == [0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_stream_longer_than_a_batch_is_drained_in_one_run(
     gate: SyncGate, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +216,7 @@ def test_stream_longer_than_a_batch_is_drained_in_one_run(
     assert valkey.xlen(gate.names.spill) == 0
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_stream_is_charged_once_although_the_task_died_before_it_deleted(
     gate: SyncGate, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,7 +253,7 @@ def test_tasks_that_drain_at_once_charge_each_entry_once(gate: SyncGate, valkey:
     assert held_of(gate, key) == [0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_what_the_stream_holds_and_nobody_can_take_stays_and_holds_up_nobody(
     gate: SyncGate, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -268,7 +271,7 @@ def test_what_the_stream_holds_and_nobody_can_take_stays_and_holds_up_nobody(
 # --- journals ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_closed_journals_are_posted_and_removed_and_open_ones_left(gate: SyncGate, tmp_path: Path) -> None:
     key = make_key()
     calls = [admitted_call(gate, key) for _ in range(4)]
@@ -282,7 +285,7 @@ def test_closed_journals_are_posted_and_removed_and_open_ones_left(gate: SyncGat
     assert held_of(gate, key) == [200, 200, 200]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_journal_whose_removal_failed_is_charged_once(gate: SyncGate, tmp_path: Path) -> None:
     key = make_key()
     journal = encode(admitted_call(gate, key))
@@ -293,7 +296,7 @@ def test_journal_whose_removal_failed_is_charged_once(gate: SyncGate, tmp_path: 
     assert spent_of(gate, key) == [100, 100, 100]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_lines_that_nobody_can_take_are_kept_beside_the_journal(gate: SyncGate, tmp_path: Path) -> None:
     key = make_key()
     good, bad = admitted_call(gate, key), refused(admitted_call(gate, key))
@@ -304,7 +307,7 @@ def test_lines_that_nobody_can_take_are_kept_beside_the_journal(gate: SyncGate, 
     assert (tmp_path / "a.rejected").read_bytes().splitlines() == [UNREADABLE, encode(bad)]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_no_journal_directory_is_no_error(gate: SyncGate, tmp_path: Path) -> None:
     assert recovery.drain_journals(tmp_path / "none", gate=gate, now_ms=NOW_MS) == 0
 
@@ -312,7 +315,7 @@ def test_no_journal_directory_is_no_error(gate: SyncGate, tmp_path: Path) -> Non
 # --- all together ------------------------------------------------------------------------------------
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_entries_that_wait_are_posted_before_their_holds_are_charged(
     gate: SyncGate, valkey: redis.Redis, settings: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -335,7 +338,7 @@ def test_entries_that_wait_are_posted_before_their_holds_are_charged(
     assert Rollup.objects.get().cost_nanousd == 1003
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_call_of_a_store_that_was_emptied_is_recovered_from_its_journal_once(
     gate: SyncGate, valkey: redis.Redis, tmp_path: Path
 ) -> None:
@@ -352,7 +355,7 @@ def test_call_of_a_store_that_was_emptied_is_recovered_from_its_journal_once(
     assert spent_of(gate, key) == [200, 200, 200]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_call_with_an_entry_of_no_key_that_still_exists_is_charged(gate: SyncGate) -> None:
     key = make_key()
     admitted_call(gate, key)

@@ -1,4 +1,7 @@
-"""Settling and seeding on the real PostgreSQL and Valkey: whatever happens in between, counter and ledger agree."""
+"""Settling and seeding on the real PostgreSQL and Valkey: whatever happens in between, counter and ledger agree.
+
+With real commits: a transaction that has posted and then reads a snapshot is nothing that a gateway or a task ever is.
+"""
 
 import random
 from collections.abc import Callable
@@ -34,7 +37,7 @@ def flush(valkey: redis.Redis, gate: SyncGate) -> None:
         valkey.delete(name)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_cost_goes_into_every_window_of_the_call_in_its_unit(gate: SyncGate) -> None:
     team = saved_team(budget_limits=limits(("1h", 100), field="max_requests"))
     own = (*limits(("1h", 10)), *limits(("24h", 10**6), field="max_tokens"))
@@ -46,7 +49,7 @@ def test_cost_goes_into_every_window_of_the_call_in_its_unit(gate: SyncGate) -> 
     assert [reading.held for reading in readings] == [0, 0, 0, 0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_settling_again_changes_nothing(gate: SyncGate) -> None:
     key = saved_key(budget_limits=limits(("1h", 10)))
     calls = [admitted_call(gate, key) for _ in range(3)]
@@ -55,7 +58,7 @@ def test_settling_again_changes_nothing(gate: SyncGate) -> None:
     assert [reading.spent for reading in gate.read([active.counter for active in windows_of(key)])] == [300, 300]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_emptied_store_is_seeded_with_what_the_ledger_has(gate: SyncGate, valkey: redis.Redis) -> None:
     key = saved_key(budget_limits=limits(("1h", 10), ("30d", 500)))
     post_and_settle([admitted_call(gate, key, cost=cost) for cost in (1, 2, 4)], gate=gate, now_ms=NOW_MS)
@@ -80,7 +83,7 @@ def test_call_that_was_open_when_the_store_was_emptied_counts_once(gate: SyncGat
     assert [reading.spent for reading in gate.read([active.counter for active in windows_of(key)])] == [7, 7]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_late_settlement_counts_in_the_window_that_admitted_the_call(gate: SyncGate) -> None:
     key = saved_key(budget_limits=limits(("5s", 10)))
     call = admitted_call(gate, key, at_ms=NOW_MS + 4999)
@@ -90,7 +93,7 @@ def test_late_settlement_counts_in_the_window_that_admitted_the_call(gate: SyncG
     assert differences(gate, [then]) == [0]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_limit_that_is_added_later_counts_what_its_window_has_already_spent(gate: SyncGate) -> None:
     key = saved_key(budget_limits=limits(("1h", 10)))
     post_and_settle([admitted_call(gate, key, cost=5)], gate=gate, now_ms=NOW_MS)
@@ -101,7 +104,7 @@ def test_limit_that_is_added_later_counts_what_its_window_has_already_spent(gate
     assert [reading.spent for reading in gate.read([active.counter for active in windows_of(key)])] == [5, 5, 5]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_refused_entry_is_named_and_the_others_are_settled(gate: SyncGate) -> None:
     key = saved_key(budget_limits=limits(("1h", 10)))
     calls = [admitted_call(gate, key) for _ in range(3)]
@@ -150,6 +153,6 @@ def test_counters_equal_the_ledger_whatever_runs_at_once(gate: SyncGate, valkey:
         assert [reading.held for reading in gate.read([active.counter for active in windows_of(keys[0])])] == [0] * 4
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_nothing_to_settle_is_no_error(gate: SyncGate) -> None:
     assert post_and_settle([], gate=gate, now_ms=NOW_MS) == set()

@@ -1,4 +1,7 @@
-"""The clockwork's tasks, as Celery calls them: by name and without an argument."""
+"""The clockwork's tasks, as Celery calls them: by name and without an argument.
+
+With real commits: a transaction that has posted and then reads a snapshot is nothing that a gateway or a task ever is.
+"""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +23,7 @@ def own_data_directory(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_task_runs_without_an_argument_and_has_nothing_to_do(task: "Task[..., int]", valkey: redis.Redis) -> None:
     saved_key()
@@ -30,7 +33,7 @@ def test_task_runs_without_an_argument_and_has_nothing_to_do(task: "Task[..., in
         assert result.result == 0
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_task_with_nothing_to_do_says_nothing(
     task: "Task[..., int]", valkey: redis.Redis, caplog: pytest.LogCaptureFixture
@@ -40,7 +43,7 @@ def test_task_with_nothing_to_do_says_nothing(
     assert [record for record in caplog.records if record.name.startswith("ledger")] == []
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_task_fails_aloud_when_the_store_is_down(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_store() -> None:
         raise redis.ConnectionError("nobody answers")
@@ -50,7 +53,7 @@ def test_task_fails_aloud_when_the_store_is_down(settings: Any, monkeypatch: pyt
         assert isinstance(task.apply().result, redis.ConnectionError)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_entries_that_wait_come_before_holds(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
@@ -67,7 +70,7 @@ def test_entries_that_wait_come_before_holds(valkey: redis.Redis, monkeypatch: p
     assert order == ["drain_stream", "drain_journals", "charge_expired_holds"]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_tasks_answer_what_their_service_did(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(closing, "close_expired_windows", lambda **_: 7)
     monkeypatch.setattr(reconcile, "repair_counters", lambda **_: 8)
