@@ -28,7 +28,8 @@ from catalog.services import RouteTable
 from keys.profiles import load_profile
 from ledger.posting import Posted, post_entries
 from ledger.spends import read_spends
-from proxy.plane import DataPlane, PlaneSettings, now_ms
+from proxy.calls import now_ms
+from proxy.plane import DataPlane, PlaneSettings
 from proxy.profiles import DatabaseDown, ProfileCache
 from proxy.settler import LedgerDown, LedgerRefused, Settler
 from proxy.upstream import Upstream

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from budgets.gate.windows import ActiveWindow
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import exact_usd
-from proxy.plane import Call
+from proxy.calls import Call
 from proxy.ratelimit import rate_limit_fields
 
 

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from proxy.calls import Call
 from proxy.errors import ApiError
-from proxy.plane import Call, DataPlane
+from proxy.plane import DataPlane
 from proxy.profiles import CachedKey
 from proxy.views import response_of
 

@@ -9,31 +9,30 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import time
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
 from budgets.gate.aio import AsyncGate
-from budgets.gate.windows import ActiveWindow, Amounts
+from budgets.gate.windows import Amounts
 from budgets.gate.wire import StoreDown, StoreError
-from budgets.rules.admission import Admission, Reading, Status, Verdict
+from budgets.rules.admission import Admission, Status, Verdict
 from budgets.rules.calls import new_call_id
 from budgets.rules.limits import LimitUnit
-from budgets.rules.money import AMOUNT_MAX
-from budgets.rules.settlement import Entry, HeldWindow, Settlement, encode
-from catalog.pricing import Usage, at_service_tier, cost_nanousd
+from budgets.rules.settlement import encode
 from catalog.routing import ResolvedRoute
 from proxy import errors
+from proxy.access import barred, model_denied
 from proxy.adapters import openai
 from proxy.adapters.demo import demo_answer
+from proxy.calls import Call, cost_of, now_ms, settled, unsettled
 from proxy.errors import ApiError, Refused
-from proxy.estimate import Estimate, EstimateError, estimate_chat, output_bound_within
+from proxy.estimate import EstimateError, estimate_chat, output_bound_within
 from proxy.metering import Measured, estimated
 from proxy.payload import payload_of
 from proxy.profiles import CachedKey, DatabaseDown, ProfileCache
+from proxy.seeding import ReadSpends, Seeder
 from proxy.settler import Settler
 from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 
@@ -51,18 +50,6 @@ class Routes(Protocol):
     def names(self) -> list[str]: ...
 
 
-class SpendSum(Protocol):
-    """What the ledger says was spent in windows, and the snapshot it was read in."""
-
-    @property
-    def sums(self) -> tuple[int, ...]: ...
-    @property
-    def snapshot(self) -> str: ...
-
-
-ReadSpends = Callable[[Sequence[ActiveWindow]], Awaitable[SpendSum]]
-
-
 @dataclass(frozen=True, slots=True)
 class PlaneSettings:
     """What an operator can choose of the data plane."""
@@ -72,37 +59,6 @@ class PlaneSettings:
     admit_while_store_down: bool
     admit_unpriced: bool
     demo_chunk_delay_s: float
-
-
-@dataclass(slots=True)
-class Call:
-    """One call until it is settled. `is_held` False says that the store certainly has no hold of it."""
-
-    id: str
-    key: CachedKey
-    route: ResolvedRoute
-    payload: dict[str, object]
-    body: bytes
-    estimate: Estimate
-    windows: tuple[ActiveWindow, ...]
-    held: tuple[HeldWindow, ...]
-    readings: tuple[Reading, ...]
-    birth_ms: int
-    admitted_ms: int
-    usage_added: bool = False
-    first_byte_ms: int | None = None
-    cost_nanousd: int | None = None
-    is_settled: bool = False
-    is_held: bool = True
-
-    @property
-    def is_streamed(self) -> bool:
-        return self.payload.get("stream") is True
-
-
-def now_ms() -> int:
-    """The clock of the data plane: milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class DataPlane:
@@ -125,9 +81,8 @@ class DataPlane:
         self.routes = routes
         self.settler = settler
         self.upstream = upstream
-        self._read_spends = read_spends
+        self._seeder = Seeder(gate, read_spends=read_spends)
         self._roots_noted: dict[str, int] = {}
-        self._seeding: dict[str, asyncio.Task[None]] = {}
 
     # --- authenticate ---------------------------------------------------------------------------------
 
@@ -147,7 +102,7 @@ class DataPlane:
             return errors.database_down()
         if key is None:
             return errors.unknown_key()
-        return _barred(key, at_ms=at_ms) or key
+        return barred(key, at_ms=at_ms) or key
 
     # --- estimate -------------------------------------------------------------------------------------
 
@@ -160,7 +115,7 @@ class DataPlane:
         model = payload["model"]
         assert isinstance(model, str), "payload_of lets only texts through"
         route = self.routes.resolve(model)
-        denied = _model_denied(key, {model} if route is None else {model, route.model})
+        denied = model_denied(key, {model} if route is None else {model, route.model})
         if denied is not None:
             return denied
         if route is None:
@@ -218,14 +173,14 @@ class DataPlane:
             await self._note(root, at_ms=call.admitted_ms)
         amounts = Amounts(call.estimate.cost_nanousd, call.estimate.tokens)
         claims = [active.claim(amounts) for active in call.windows]
-        record = encode(_settlement(call, _unsettled(call), birth_ms=0))
+        record = encode(unsettled(call))
         for _ in range(SEED_TRIES):
             admission = await self.gate.admit(
                 root, call_id=call.id, record=record, claims=claims, now_ms=call.admitted_ms
             )
             if admission.status is not Status.UNKNOWN:
                 break
-            await self._seed(call.windows, readings=admission.readings)
+            await self._seeder.seed(call.windows, readings=admission.readings)
         if admission.birth_ms > self._roots_noted[root]:
             # The store was emptied since: it knows the hold, and must know again where to look for it.
             await self._note(root, at_ms=admission.birth_ms)
@@ -237,32 +192,6 @@ class DataPlane:
         if len(self._roots_noted) > ROOTS_NOTED_MAX:
             self._roots_noted.clear()
         self._roots_noted[root] = at_ms
-
-    async def _seed(self, windows: tuple[ActiveWindow, ...], *, readings: tuple[Reading, ...]) -> None:
-        """Asks the ledger for windows that the store does not know; calls that come meanwhile share the answer."""
-        unknown = [
-            active for active, reading in zip(windows, readings, strict=True) if reading.verdict is Verdict.UNKNOWN
-        ]
-        mine = [active for active in unknown if active.counter not in self._seeding]
-        if mine:
-            task = asyncio.create_task(self._seed_from_ledger(mine))
-            for active in mine:
-                self._seeding[active.counter] = task
-            task.add_done_callback(lambda _: [self._seeding.pop(active.counter, None) for active in mine])
-        waiting = {self._seeding[active.counter] for active in unknown if active.counter in self._seeding}
-        await asyncio.gather(*(asyncio.shield(task) for task in waiting))
-
-    async def _seed_from_ledger(self, windows: list[ActiveWindow]) -> None:
-        claims = [active.claim(Amounts(0, 0)) for active in windows]
-        # Before the ledger is read: costs that are settled from here on wait in the counter for the seed.
-        await asyncio.gather(*(self.gate.forget(claim) for claim in claims))
-        reading = await self._read_spends(windows)
-        await asyncio.gather(
-            *(
-                self.gate.seed(claim, spent=spent, snapshot=reading.snapshot)
-                for claim, spent in zip(claims, reading.sums, strict=True)
-            )
-        )
 
     # --- forward --------------------------------------------------------------------------------------
 
@@ -307,9 +236,8 @@ class DataPlane:
         if call.is_settled:
             return
         call.is_settled = True
-        call.cost_nanousd = _cost(call, measured)
-        entry = _entry(call, measured, kind="call", cost_nanousd=call.cost_nanousd, http_status=http_status)
-        self.settler.charge(_settlement(call, entry, birth_ms=call.birth_ms))
+        call.cost_nanousd = cost_of(call, measured)
+        self.settler.charge(settled(call, measured, http_status=http_status))
 
     def release(self, call: Call) -> None:
         """Takes the hold out of a call that the provider did nothing for."""
@@ -318,26 +246,6 @@ class DataPlane:
         call.is_settled = True
         if call.is_held:
             self.settler.release(call.id, root=call.key.root, birth_ms=call.birth_ms, windows=call.held)
-
-
-def _barred(key: CachedKey, *, at_ms: int) -> ApiError | None:
-    profile = key.profile
-    if profile.blocked:
-        return errors.blocked_key()
-    if profile.team_blocked:
-        return errors.blocked_team(profile.team_id)
-    if profile.expires_ms is not None and profile.expires_ms <= at_ms:
-        return errors.expired_key(profile.expires_ms)
-    return None
-
-
-def _model_denied(key: CachedKey, names: set[str]) -> ApiError | None:
-    """One model can have two spellings (`gpt-4o`, `openai/gpt-4o`); a list that has one of them allows both."""
-    if key.profile.models is not None and key.profile.models.isdisjoint(names):
-        return errors.model_denied(min(names), holder="key")
-    if key.profile.team_models is not None and key.profile.team_models.isdisjoint(names):
-        return errors.model_denied(min(names), holder="team")
-    return None
 
 
 def _refused(call: Call) -> Refused:
@@ -356,60 +264,3 @@ def _needed_output_bound(call: Call) -> int | None:
     if call.estimate.bound_given or not any(active.limit.enforcement == "strict" for active in call.windows):
         return None
     return call.estimate.output_tokens // call.estimate.choices
-
-
-def _cost(call: Call, measured: Measured) -> int:
-    """At the service tier that the answer names. Where it names none, at the dearer of the one asked for and the
-    standard one, as the hold was reckoned."""
-    card = call.route.card
-    if card is None:
-        return 0
-    tier = measured.service_tier or str(call.payload.get("service_tier") or "")
-    tier_card = at_service_tier(card, service_tier=tier)
-    cost = cost_nanousd(tier_card, measured.usage)
-    if tier_card is not card and not measured.service_tier:
-        cost = max(cost, cost_nanousd(card, measured.usage))
-    return min(cost, AMOUNT_MAX)
-
-
-def _settlement(call: Call, entry: Entry, *, birth_ms: int) -> Settlement:
-    return Settlement(entry, call.key.root, birth_ms, call.held)
-
-
-def _unsettled(call: Call) -> Entry:
-    """What is charged if this gateway dies before the call ends: all that the call may cost."""
-    usage = Usage(input_tokens=call.estimate.input_tokens, output_tokens=call.estimate.output_tokens)
-    measured = Measured(usage, is_estimated=True)
-    return _entry(call, measured, kind="unsettled", cost_nanousd=call.estimate.cost_nanousd, http_status=0)
-
-
-def _entry(call: Call, measured: Measured, *, kind: str, cost_nanousd: int, http_status: int) -> Entry:
-    profile, usage = call.key.profile, measured.usage
-    return Entry(
-        id=call.id,
-        kind=kind,
-        finished_ms=now_ms(),
-        key_id=profile.key_id,
-        team_id=profile.team_id,
-        model=call.route.model,
-        provider=call.route.provider,
-        upstream_model=call.route.upstream_model,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cost_nanousd=cost_nanousd,
-        hold_nanousd=call.estimate.cost_nanousd,
-        price_source=call.route.card.source if call.route.card is not None else "",
-        is_estimated=measured.is_estimated,
-        is_unpriced=call.route.card is None,
-        is_streamed=call.is_streamed,
-        http_status=http_status,
-        first_byte_ms=call.first_byte_ms,
-    )
-
-
-def models_of(key: CachedKey, *, routes: Routes) -> list[str]:
-    """The models that a key may call."""
-    return [name for name in routes.names() if _model_denied(key, {name}) is None]

@@ -12,11 +12,13 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from proxy.access import models_of
 from proxy.adapters.openai import passed_on
+from proxy.calls import Call
 from proxy.errors import ApiError, internal_error, method_not_allowed, upstream_timeout, upstream_unreachable
 from proxy.headers import answer_headers
 from proxy.metering import StreamMeter, measure_json
-from proxy.plane import Call, DataPlane, models_of
+from proxy.plane import DataPlane
 from proxy.profiles import CachedKey
 from proxy.upstream import Answer, UpstreamBroken, UpstreamTimeout
 
@@ -191,6 +193,6 @@ class ModelsView(AsyncAPIView):
         key: CachedKey = request._request.key  # type: ignore[attr-defined]
         data = [
             {"id": name, "object": "model", "created": MODEL_CREATED_S, "owned_by": OWNED_BY}
-            for name in models_of(key, routes=plane.routes)
+            for name in models_of(key, names=plane.routes.names())
         ]
         return HttpResponse(orjson.dumps({"data": data, "object": "list"}), content_type="application/json")

@@ -19,8 +19,9 @@ from budgets.gate.wire import Wire
 from budgets.rules.scopes import KeyProfile, ScopeLimits
 from budgets.rules.settlement import Entry
 from catalog.routing import ResolvedRoute
+from proxy.calls import now_ms
 from proxy.entry import Message, ProxyEntry
-from proxy.plane import DataPlane, PlaneSettings, now_ms
+from proxy.plane import DataPlane, PlaneSettings
 from proxy.profiles import DatabaseDown, ProfileCache
 from proxy.settler import LedgerDown, LedgerRefused, Settler
 from proxy.tests.factories import make_body, make_limit, make_profile, make_route, make_scope

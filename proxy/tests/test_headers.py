@@ -5,9 +5,9 @@ from typing import Any
 from budgets.gate.windows import ActiveWindow, Amounts
 from budgets.rules.limits import LimitUnit
 from budgets.rules.scopes import lifetime_tracker
+from proxy.calls import Call
 from proxy.estimate import Estimate
 from proxy.headers import answer_headers
-from proxy.plane import Call
 from proxy.profiles import CachedKey
 from proxy.tests.factories import NAMES, make_active, make_limit, make_profile, make_reading, make_route
 
