@@ -197,10 +197,18 @@ class Wire:
         return link
 
     async def _abort_when_silent(self) -> None:
-        """One timer for all commands, instead of one for each: a store that stopped answering loses its connection."""
+        """One timer for all commands, instead of one for each: a store that stopped answering loses its connection.
+
+        Where this process itself stood still, the answers may be there and unread: they get another round.
+        """
         loop = asyncio.get_running_loop()
+        looked_at = loop.time()
         while True:
             await asyncio.sleep(REPLY_TIMEOUT_S / 4)
+            stood_still = loop.time() - looked_at > REPLY_TIMEOUT_S
+            looked_at = loop.time()
             link = self._link
-            if link is not None and link.waiting and link.waiting[0][1] < loop.time() - REPLY_TIMEOUT_S:
+            if stood_still or link is None or not link.waiting:
+                continue
+            if link.waiting[0][1] < looked_at - REPLY_TIMEOUT_S:
                 link.abort()
