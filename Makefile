@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TOOL_ENV = DJANGO_SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') BUDGETGATE_DATA_DIR=.cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt bench lock clean
+.PHONY: help run test lint smoke fmt bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,11 @@ lint: $(VENV)/.dev ## Style, types, layers, migrations and Django's deployment c
 	@$(TOOL_ENV) sh -ec 'set -x; $(BIN)/mypy .; $(BIN)/lint-imports; \
 	    $(BIN)/python -W "ignore:Got an error checking" manage.py makemigrations --check --dry-run; \
 	    $(BIN)/python manage.py check --deploy --fail-level WARNING'
+
+smoke: ## Start everything with nothing but requirements.txt installed, make a key and a call, stop
+	@$(PYTHON) -m venv --clear .cache/smoke
+	@.cache/smoke/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	@.cache/smoke/bin/python -m tests.smoke
 
 fmt: $(VENV)/.dev ## Format the code and repair what can be repaired
 	$(BIN)/ruff check --fix .
