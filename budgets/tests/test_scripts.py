@@ -167,6 +167,7 @@ COUNTERS = 4
 CALLS = [f"call{number}" for number in range(6)]
 amounts = st.one_of(
     st.integers(0, 5),
+    st.integers(0, 13),
     st.integers(10**14, 10**16 // 2),
     st.integers(AMOUNT_MAX - 3, AMOUNT_MAX),
 )
@@ -174,11 +175,8 @@ maxima = st.none() | st.integers(0, 12) | st.integers(10**15, 10**16 // 2) | st.
 offsets = st.sampled_from([-HOUR_MS, -MARGIN_MS - 1, -MARGIN_MS, 0, MARGIN_MS, MARGIN_MS + 1, 2 * MARGIN_MS, HOUR_MS])
 transactions = st.integers(1, 12)
 snapshots = st.builds(
-    lambda low, high, open_ids: Snapshot(
-        min(low, high), max(low, high), frozenset(each for each in open_ids if min(low, high) <= each < max(low, high))
-    ),
-    transactions,
-    transactions,
+    lambda bounds, open_ids: Snapshot(min(bounds), max(bounds), frozenset(open_ids)),
+    st.tuples(transactions, transactions),
     st.sets(transactions),
 )
 
@@ -375,7 +373,11 @@ def dump(client: Any, names: Names) -> dict[bytes, tuple[bytes, int]]:
         ({"maximum": 12, "amount": 3}, Status.REFUSED, Verdict.EXHAUSTED),
         ({"maximum": 12, "amount": 13}, Status.REFUSED, Verdict.TOO_LARGE),
         ({"maximum": 14, "amount": 2}, Status.REFUSED, Verdict.IN_FLIGHT),
+        ({"maximum": 12, "amount": 2}, Status.REFUSED, Verdict.IN_FLIGHT),
+        ({"maximum": 12, "amount": 12}, Status.REFUSED, Verdict.EXHAUSTED),
         ({"maximum": 13, "amount": 1, "strict": False}, Status.REFUSED, Verdict.IN_FLIGHT),
+        ({"maximum": 13, "amount": 5, "strict": False}, Status.REFUSED, Verdict.IN_FLIGHT),
+        ({"maximum": 13, "amount": 14, "strict": False}, Status.REFUSED, Verdict.IN_FLIGHT),
         ({"maximum": 10, "amount": 0, "strict": False}, Status.REFUSED, Verdict.EXHAUSTED),
         ({"since_ms": 1}, Status.UNKNOWN, Verdict.UNKNOWN),
     ],
@@ -473,6 +475,23 @@ def test_release_takes_the_hold_out_and_puts_nothing_in(gate: SyncGate, names: N
     posting = Posting(claim.counter, 9, 0, claim.expires_ms)
     assert gate.settle(ROOT, call_id="a", postings=[posting], birth_ms=now_ms, transaction=0, now_ms=now_ms)
     assert gate.read([claim.counter]) == [CounterReading(100, 0, 0)]
+
+
+def test_hold_that_is_more_than_is_held_leaves_nothing_held(gate: SyncGate, names: Names, now_ms: int) -> None:
+    claim = claim_on(counter_name(names), now_ms=now_ms, amount=9)
+    gate.seed(claim, spent=100, snapshot="1:1:")
+    _admit(gate, [claim], now_ms=now_ms, call_id="a")
+    posting = Posting(claim.counter, 10, 7, claim.expires_ms)
+    assert gate.settle(ROOT, call_id="a", postings=[posting], birth_ms=now_ms, transaction=5, now_ms=now_ms)
+    assert gate.read([claim.counter]) == [CounterReading(107, 0, 0)]
+
+
+def test_release_makes_no_counter_where_there_is_none(gate: SyncGate, valkey: Any, names: Names, now_ms: int) -> None:
+    """It would have no expiry."""
+    _admit(gate, [], now_ms=now_ms, call_id="a")
+    posting = Posting(counter_name(names), 10, 0, now_ms + HOUR_MS)
+    assert gate.settle(ROOT, call_id="a", postings=[posting], birth_ms=now_ms, transaction=0, now_ms=now_ms)
+    assert not valkey.exists(posting.counter)
 
 
 def test_settlement_after_its_counter_expired_leaves_no_counter_behind(
@@ -694,6 +713,8 @@ def test_holds_do_not_expire_by_themselves_but_are_found(
     assert gate.expired_holds(ROOT, now_ms=now_ms + HOLD_LIFE_MS + 1, most=5) == {"c0": b"r0", "c1": b"r1"}
     assert gate.expired_holds(ROOT, now_ms=now_ms + HOUR_MS, most=2) == {"c0": b"r0", "c1": b"r1"}
     assert gate.extend(ROOT, call_ids=["c1", "gone", "c0"], now_ms=now_ms + HOUR_MS) == [1, 0, 1]
+    assert list(gate.expired_holds(ROOT, now_ms=now_ms + HOUR_MS, most=5)) == ["c2"]
+    gate.extend(ROOT, call_ids=["c1"], now_ms=now_ms)
     assert list(gate.expired_holds(ROOT, now_ms=now_ms + HOUR_MS, most=5)) == ["c2"]
 
 
