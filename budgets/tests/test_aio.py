@@ -1,7 +1,6 @@
 """The gate of the event loop does what the gate of threads does, over one wire."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -20,11 +19,6 @@ HOUR_MS = 3600_000
 
 
 @pytest.fixture
-def names(settings: LazySettings) -> Names:
-    return Names(settings.REDIS_PREFIX)
-
-
-@pytest.fixture
 async def gate(valkey: redis.Redis, names: Names, settings: LazySettings) -> AsyncIterator[AsyncGate]:
     wire = Wire(settings.REDIS_URL)
     yield AsyncGate(wire, names)
@@ -34,11 +28,6 @@ async def gate(valkey: redis.Redis, names: Names, settings: LazySettings) -> Asy
 @pytest.fixture
 def sync_gate(valkey: redis.Redis, names: Names) -> SyncGate:
     return SyncGate(valkey, names)
-
-
-@pytest.fixture
-def now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 @pytest.fixture

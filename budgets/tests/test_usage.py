@@ -1,6 +1,5 @@
 """Usage is what the counters say, and what the ledger says where they do not know."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -33,11 +32,6 @@ def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
 def _ledger(settings: LazySettings) -> None:
     settings.SPEND_READER = f"{__name__}.read_spends"
     asked.clear()
-
-
-@pytest.fixture
-def now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 def scope_of(*limits: Limit, since_ms: int = 0) -> ScopeLimits:
