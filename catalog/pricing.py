@@ -180,6 +180,8 @@ def _rates_at(card: PriceCard, input_tokens: int) -> Rates:
 
 def _dearest(card: PriceCard, input_tokens: int) -> tuple[int, int]:
     """Over all tiers that an input of at most this size can reach: a lower tier is not always the cheaper one."""
+    if not card.tiers:
+        return card.rates.dearest_input, card.rates.dearest_output
     reachable = [card.rates, *(tier.rates for tier in card.tiers if input_tokens > tier.above_input_tokens)]
     return max(rates.dearest_input for rates in reachable), max(rates.dearest_output for rates in reachable)
 

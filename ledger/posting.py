@@ -58,11 +58,11 @@ WITH given AS (
         output_tokens = rollup.output_tokens + excluded.output_tokens,
         cost_nanousd = rollup.cost_nanousd + excluded.cost_nanousd
 )
-SELECT id, posting, cost_nanousd, input_tokens + output_tokens FROM posted
+SELECT id::text, posting, cost_nanousd, input_tokens + output_tokens FROM posted
 """  # noqa: S608 - put in are only the constants above
 
 FIND = f"""
-SELECT entry.id, posting, cost_nanousd, input_tokens + output_tokens
+SELECT entry.id::text, posting, cost_nanousd, input_tokens + output_tokens
 FROM unnest(%s::uuid[]) AS wanted (id)
 JOIN ledger_entry AS entry
     ON entry.id = wanted.id
@@ -90,8 +90,8 @@ def post_entries(entries: Sequence[Entry]) -> dict[str, Posted]:
         cursor.execute(POST, [rows])
         found = cursor.fetchall()
         if len(found) < len(entries):
-            new = {str(row[0]) for row in found}
+            new = {row[0] for row in found}
             old = [entry.id for entry in entries if entry.id not in new]
             cursor.execute(FIND, [old])
             found += cursor.fetchall()
-    return {str(row[0]): Posted(row[1], row[2], row[3]) for row in found}
+    return {row[0]: Posted(row[1], row[2], row[3]) for row in found}

@@ -29,6 +29,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 READ_ON_S = 120.0
+READ_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-litellm-api-key", b"content-type"})
 
 VIEWS = {
     "/chat/completions": ChatCompletionsView,
@@ -73,7 +74,7 @@ class ProxyEntry:
         if handler is None:
             return response_of(not_found(scope["path"]))
         try:
-            request = ASGIRequest(scope, BytesIO(body))
+            request = ASGIRequest(_with_few_headers(scope), BytesIO(body))
         except UnicodeDecodeError:
             return response_of(bad_request("The query of the address is not UTF-8."))
         request._body = body
@@ -140,6 +141,11 @@ class ProxyEntry:
         task = asyncio.create_task(_read_to_end(events))
         self._reading_on.add(task)
         task.add_done_callback(self._reading_on.discard)
+
+
+def _with_few_headers(scope: Scope) -> Scope:
+    """SDKs send a dozen headers that nobody here reads; Django would turn each into an entry of META."""
+    return {**scope, "headers": [pair for pair in scope["headers"] if pair[0] in READ_HEADERS]}
 
 
 async def _wait_until_gone(receive: Receive) -> None:

@@ -51,9 +51,10 @@ def estimate_chat(
     payload: Mapping[str, object], *, body: bytes, route: ResolvedRoute, output_tokens_default: int
 ) -> Estimate:
     """The bounds of a chat completion. Raises EstimateError naming a field that makes no sense."""
-    choices = _whole(payload, "n", minimum=1, maximum=CHOICES_MAX) or 1
-    bounds = (_whole(payload, name, minimum=0, maximum=TOKENS_MAX) for name in OUTPUT_BOUNDS)
-    given = [bound for bound in bounds if bound is not None]
+    choices = _whole(payload, "n", minimum=1, maximum=CHOICES_MAX) if payload.get("n") is not None else 1
+    given = [
+        _whole(payload, name, minimum=0, maximum=TOKENS_MAX) for name in OUTPUT_BOUNDS if payload.get(name) is not None
+    ]
     output_tokens = max(given) if given else min(output_tokens_default, route.output_tokens_max or TOKENS_MAX)
     input_tokens = len(body) + MEDIA_PART_TOKENS_MAX * len(_MEDIA_PART.findall(body))
     cost = _dearest(payload, route.card, input_tokens=input_tokens, output_tokens=output_tokens * choices)
@@ -86,10 +87,8 @@ def output_bound_within(
     return min(totals) // estimate.choices
 
 
-def _whole(payload: Mapping[str, object], name: str, *, minimum: int, maximum: int) -> int | None:
-    value = payload.get(name)
-    if value is None:
-        return None
+def _whole(payload: Mapping[str, object], name: str, *, minimum: int, maximum: int) -> int:
+    value = payload[name]
     if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
         message = f"{name} is {repr(value)[:100]}; allowed is a whole number from {minimum} to {maximum}"
         raise EstimateError(message, field=name)

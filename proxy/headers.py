@@ -15,12 +15,12 @@ def answer_headers(call: Call) -> list[tuple[str, str]]:
     if call.cost_nanousd is not None:
         cost = exact_usd(call.cost_nanousd)
         headers += [("x-budgetgate-response-cost", cost), ("x-litellm-response-cost", cost)]
-    rooms = list(_rooms(call))
-    dollars = [room for active, room in rooms if active.limit.unit is LimitUnit.USD]
+    left = list(_left(call))
+    dollars = [room for _, active, room in left if active.limit.unit is LimitUnit.USD]
     if dollars:
         headers.append(("x-budgetgate-remaining", exact_usd(min(dollars))))
-    if rooms:
-        active, room = min(rooms, key=_share_left)
+    if left:
+        _, active, room = min(left, key=_share)
         headers += rate_limit_fields(active, room=room, now_ms=call.admitted_ms)
     key_spend = _key_spend(call)
     if key_spend is not None:
@@ -28,22 +28,25 @@ def answer_headers(call: Call) -> list[tuple[str, str]]:
     return headers
 
 
-def _rooms(call: Call) -> Iterator[tuple[ActiveWindow, int]]:
-    """What each window has left after this call: at its cost where that is known, else at its hold."""
+def _left(call: Call) -> Iterator[tuple[float, ActiveWindow, int]]:
+    """Each window with the share and the amount that are left after this call: at its cost where that is known."""
     for active, reading, held in zip(call.windows, call.readings, call.held, strict=False):
-        if active.limit.maximum is not None:
-            known = call.cost_nanousd is not None and active.limit.unit is LimitUnit.USD
-            taken = call.cost_nanousd if known else held.hold
-            yield active, max(active.limit.maximum - reading.spent - reading.held - (taken or 0), 0)
+        maximum = active.limit.maximum
+        if maximum is not None:
+            taken = held.hold
+            if call.cost_nanousd is not None and active.limit.unit is LimitUnit.USD:
+                taken = call.cost_nanousd
+            room = max(maximum - reading.spent - reading.held - taken, 0)
+            yield room / (maximum or 1), active, room
 
 
-def _share_left(room: tuple[ActiveWindow, int]) -> float:
-    return room[1] / (room[0].limit.maximum or 1)
+def _share(left: tuple[float, ActiveWindow, int]) -> float:
+    return left[0]
 
 
 def _key_spend(call: Call) -> int | None:
     """The key's whole spend with this call: every key has a lifetime window, if only to count."""
     for active, reading in zip(call.windows, call.readings, strict=False):
-        if active.scope.kind == "key" and active.limit.period.unit == "lifetime" and active.limit.unit is LimitUnit.USD:
+        if active.window.start_ms == 0 and active.scope.kind == "key" and active.limit.unit is LimitUnit.USD:
             return reading.spent + (call.cost_nanousd or 0)
     return None

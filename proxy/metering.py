@@ -47,11 +47,11 @@ def usage_of(answer: Mapping[str, object]) -> Usage | None:
         return Usage(
             input_tokens=_count(usage, "prompt_tokens"),
             output_tokens=_count(usage, "completion_tokens"),
-            cache_read_tokens=_count(prompt, "cached_tokens"),
-            cache_write_tokens=_count(prompt, "cache_write_tokens"),
-            reasoning_tokens=_count(completion, "reasoning_tokens"),
-            input_audio_tokens=_count(prompt, "audio_tokens"),
-            output_audio_tokens=_count(completion, "audio_tokens"),
+            cache_read_tokens=_count(prompt, "cached_tokens") if prompt else 0,
+            cache_write_tokens=_count(prompt, "cache_write_tokens") if prompt else 0,
+            reasoning_tokens=_count(completion, "reasoning_tokens") if completion else 0,
+            input_audio_tokens=_count(prompt, "audio_tokens") if prompt else 0,
+            output_audio_tokens=_count(completion, "audio_tokens") if completion else 0,
         )
     except ValueError:
         return None
@@ -63,12 +63,12 @@ def _details(usage: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 
 def _count(counts: Mapping[str, object], name: str) -> int:
-    value = counts.get(name, 0)
+    value = counts.get(name)
     if value is None:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= TOKENS_MAX:
-        raise ValueError(f"{name} is {value!r}")
-    return value
+    if type(value) is int and 0 <= value <= TOKENS_MAX:
+        return value
+    raise ValueError(f"{name} is {value!r}")
 
 
 def estimated(*, request_bytes: int, answer_bytes: int, pieces: int = 0) -> Measured:

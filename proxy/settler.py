@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_MAX = 500
 COUNTED_MAX = 100_000
-GATHER_S = 0.05
+GATHER_S = 0.1
 RETRY_S = 1.0
 EXTEND_S = 30.0
 CALLS_OF_ONE_EXTEND = 500

@@ -1,7 +1,8 @@
 """The windows of a scope at an instant, with the counters that count them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from budgets.gate.protocol import Names, counter_expires_ms
 from budgets.rules.admission import Claim
@@ -11,22 +12,20 @@ from budgets.rules.settlement import HeldWindow
 from budgets.rules.windows import Window
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
-    """What a call counts in each unit: its estimate while it runs."""
+class Amounts(NamedTuple):
+    """What a call counts in each unit, its estimate while it runs; in the order of UNITS."""
 
     usd: int
     tokens: int
+    requests: int = 1
 
-    def of(self, unit: LimitUnit) -> int:
-        if unit is LimitUnit.USD:
-            return self.usd
-        return self.tokens if unit is LimitUnit.TOKENS else 1
+
+UNITS = (LimitUnit.USD, LimitUnit.TOKENS, LimitUnit.REQUESTS)
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveWindow:
-    """The window of one limit that is open now."""
+    """The window of one limit that is open now. What all its claims have in common is laid out once."""
 
     scope: Scope
     limit: Limit
@@ -34,22 +33,21 @@ class ActiveWindow:
     window: Window
     counter: str
     expires_ms: int
+    unit: int = field(init=False)
+    claim_tail: tuple[bool, int, int, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        strict = self.limit.enforcement is Enforcement.STRICT
+        object.__setattr__(self, "unit", UNITS.index(self.limit.unit))
+        object.__setattr__(self, "claim_tail", (strict, self.window.start_ms, self.since_ms, self.expires_ms))
 
     def claim(self, amounts: Amounts) -> Claim:
         """What a call of these amounts asks of this window."""
-        return Claim(
-            counter=self.counter,
-            maximum=self.limit.maximum,
-            amount=amounts.of(self.limit.unit),
-            strict=self.limit.enforcement is Enforcement.STRICT,
-            start_ms=self.window.start_ms,
-            since_ms=self.since_ms,
-            expires_ms=self.expires_ms,
-        )
+        return Claim(self.counter, self.limit.maximum, amounts[self.unit], *self.claim_tail)
 
     def held(self, amounts: Amounts) -> HeldWindow:
         """What a call of these amounts holds in this window once admitted."""
-        return HeldWindow(self.counter, self.limit.unit, amounts.of(self.limit.unit), self.expires_ms)
+        return HeldWindow(self.counter, self.limit.unit, amounts[self.unit], self.expires_ms)
 
 
 def active_windows(scopes: Iterable[ScopeLimits], *, names: Names, root: str, now_ms: int) -> tuple[ActiveWindow, ...]:

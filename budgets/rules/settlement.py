@@ -14,9 +14,12 @@ from budgets.rules.calls import admitted_ms_of
 from budgets.rules.limits import LimitUnit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
-    """One row of the ledger. Tokens: input includes cached and written ones, output includes reasoning."""
+    """One row of the ledger. Tokens: input includes cached and written ones, output includes reasoning.
+
+    Not frozen, because that doubles the making, and each call makes two.
+    """
 
     id: str
     kind: str
@@ -45,9 +48,9 @@ class Entry:
         return admitted_ms_of(self.id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeldWindow:
-    """A window that admitted the call: its counter and what the call holds there."""
+    """A window that admitted the call: its counter and what the call holds there. Not frozen, for the same reason."""
 
     counter: str
     unit: LimitUnit
