@@ -1,6 +1,6 @@
 """CPU of the gateway process for one admitted call over four windows, as a ratio to a raw ASGI answer.
 
-Starts everything itself: `python -m benchmarks.cpu_per_call`. Both servers are measured in turn, round by round,
+Starts everything itself: `make bench`. Both servers are measured in turn, round by round,
 because a machine's speed drifts; the ratio within a round is what counts.
 """
 
@@ -35,6 +35,7 @@ def main() -> None:
         raw = stack.enter_context(_uvicorn("benchmarks.apps:raw"))
         gateway = stack.enter_context(_gateway(provider_url=provider.url))
         key = _key(gateway.url)
+        _pin(measured=(raw, gateway))
         print(f"{options.calls} calls a round, {options.connections} connections, JSON of 1 KB, 4 windows")
         print(f"{'round':>5} {'raw us':>8} {'gateway us':>11} {'ratio':>6} {'calls/s':>8}")
         ratios = [_round(number, raw, gateway, key=key, options=options) for number in range(options.rounds + 1)][1:]
@@ -56,9 +57,25 @@ class Server:
         self.url = url
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
     def cpu_s(self) -> float:
         times = self._process.cpu_times()
         return float(times.user + times.system)
+
+
+def _pin(*, measured: tuple[Server, ...]) -> None:
+    """The measured servers on one core, load, provider and stores on the others; where the system can do that."""
+    if not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2:
+        return
+    processes = psutil.Process().children(recursive=True)
+    alone = {server.pid for server in measured}
+    for process in [*processes, psutil.Process()]:
+        cores = {0} if process.pid in alone else set(range(1, os.cpu_count() or 2))
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, cores)
 
 
 def _round(number: int, raw: Server, gateway: Server, *, key: str, options: argparse.Namespace) -> float:

@@ -159,4 +159,5 @@ def _upstream_error(error: PyreqwestError, *, begun: bool) -> UpstreamError:
 
 
 def _headers(response: Response) -> Headers:
-    return [(name.lower(), value) for name, value in response.headers.items()]
+    """Names are lower-case already: the client keeps them as HTTP/2 has them."""
+    return list(response.headers.items())
