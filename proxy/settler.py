@@ -198,12 +198,17 @@ class Settler:
         del self._counted[: len(batch)]
 
     async def _extend_for_ever(self) -> None:
+        """While the store is down it is tried every second: the tasks must not find running calls expired after it."""
+        wait_s = EXTEND_S
         while True:
-            await asyncio.sleep(EXTEND_S)
+            await asyncio.sleep(wait_s)
             try:
                 await self.extend_holds()
             except StoreDown as error:
                 logger.warning("holds could not be extended: %s", error)
+                wait_s = min(RETRY_S, EXTEND_S)
+            else:
+                wait_s = EXTEND_S
 
     async def extend_holds(self) -> None:
         """Keeps every open call's hold alive, and forgets calls that a task has settled meanwhile."""
