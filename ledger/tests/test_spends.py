@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from budgets.rules.admission import Snapshot
 from budgets.rules.limits import LimitUnit
 from budgets.rules.scopes import Scope
 from budgets.rules.settlement import Entry
@@ -120,8 +121,10 @@ def test_snapshot_names_the_transactions_that_the_sum_did_not_see() -> None:
     (before,) = [posted.transaction for posted in first.values()]
     reading = read_spends([SpendQuery(SCOPES[0], LimitUnit.REQUESTS, Window(0, END_OF_TIME_MS))])
     (after,) = [posted.transaction for posted in post_entries([make_entry()]).values()]
-    xmin, xmax, _ = reading.snapshot.split(":")
-    assert before < int(xmin) <= int(xmax) <= after
+    xmin, xmax, open_ones = reading.snapshot.split(":")
+    snapshot = Snapshot(int(xmin), int(xmax), frozenset(int(each) for each in open_ones.split(",") if each))
+    assert snapshot.sees(before)
+    assert not snapshot.sees(after)
 
 
 def plan_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -294,3 +294,20 @@ def counters(store: redis.Redis, names: Names) -> dict[str, dict[str, int]]:
 
 def open_holds(store: redis.Redis, names: Names) -> int:
     return sum(int(store.zcard(key)) for key in store.scan_iter(f"{names.prefix}:{{*}}:holds", count=1000))
+
+
+async def assert_nothing_happened(gateway: Gateway, store: redis.Redis) -> None:
+    assert await gateway.settled() == []
+    assert open_holds(store, gateway.names) == 0
+    assert gateway.settler.open_calls == 0
+    assert all(counter == {"spent": 0, "held": 0} for counter in counters(store, gateway.names).values())
+
+
+async def assert_charged(gateway: Gateway, store: redis.Redis, *, cost: int) -> None:
+    entries = await gateway.settled()
+    assert [entry.cost_nanousd for entry in entries] == [cost]
+    assert open_holds(store, gateway.names) == 0
+    assert gateway.settler.open_calls == 0
+    found = counters(store, gateway.names)
+    assert found
+    assert all(counter == {"spent": cost, "held": 0} for counter in found.values())
