@@ -181,9 +181,8 @@ class DataPlane:
             if admission.status is not Status.UNKNOWN:
                 break
             await self._seeder.seed(call.windows, readings=admission.readings)
-        if admission.birth_ms > self._roots_noted[root]:
-            # The store was emptied since: it knows the hold, and must know again where to look for it.
-            await self._note(root, at_ms=admission.birth_ms)
+        if admission.status is Status.ADMITTED and admission.birth_ms > self._roots_noted.get(root, 0):
+            await self._note_again(root, at_ms=admission.birth_ms)
         return admission
 
     async def _note(self, root: str, *, at_ms: int) -> None:
@@ -192,6 +191,14 @@ class DataPlane:
         if len(self._roots_noted) > ROOTS_NOTED_MAX:
             self._roots_noted.clear()
         self._roots_noted[root] = at_ms
+
+    async def _note_again(self, root: str, *, at_ms: int) -> None:
+        """The store was emptied since: it has the hold, and must know where to look for it. The call is admitted
+        whether or not that works; the next one tries again."""
+        try:
+            await self._note(root, at_ms=at_ms)
+        except (StoreDown, StoreError):
+            self._roots_noted.pop(root, None)
 
     # --- forward --------------------------------------------------------------------------------------
 

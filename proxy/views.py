@@ -7,8 +7,6 @@ from typing import Any
 
 import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -60,16 +58,6 @@ def response_of(error: ApiError) -> AnswerResponse:
     return response
 
 
-class FixedNegotiation(BaseContentNegotiation):
-    """There is one representation, so nothing is negotiated."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
-        return renderers[0], renderers[0].media_type
-
-
 class AsyncAPIView(APIView):
     """A DRF view whose handlers are coroutines and answer with Django responses.
 
@@ -79,9 +67,6 @@ class AsyncAPIView(APIView):
     http_method_names = ["get", "head", "post"]  # DRF's own handler of OPTIONS is no coroutine
     authentication_classes = []
     permission_classes = []
-    throttle_classes = []
-    renderer_classes = [JSONRenderer]
-    content_negotiation_class = FixedNegotiation
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         handler = getattr(self, (request.method or "").lower(), None)

@@ -266,6 +266,22 @@ async def test_full_window_refuses_and_holds_nothing(gateway: Gateway, valkey: r
     await assert_nothing_happened(gateway, valkey)
 
 
+async def test_refusals_in_an_empty_store_note_their_root_once(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[str] = []
+
+    async def note(root: str, *, now_ms: int) -> None:
+        noted.append(root)
+
+    monkeypatch.setattr(gateway.plane.gate, "note_root", note)
+    gateway.keys.add(make_scope(make_limit(0)))
+    for _ in range(3):
+        assert (await gateway.ask()).status == 429
+        await asyncio.sleep(0.002)  # another millisecond
+    assert len(noted) == 1
+
+
 async def test_strict_limit_says_what_would_fit_and_what_it_says_fits(gateway: Gateway) -> None:
     gateway.keys.add(make_scope(strict(1_000_000)))
     refused = await gateway.ask(make_body(max_tokens=5000))

@@ -9,7 +9,7 @@ import pytest
 import redis
 from django.conf import LazySettings
 
-from budgets.gate.wire import StoreError
+from budgets.gate.wire import StoreDown, StoreError
 from proxy import plane as plane_module
 from proxy.tests.factories import MODEL, make_body, make_limit, make_route, make_scope
 from proxy.tests.gateway import (
@@ -210,6 +210,28 @@ async def test_emptied_store_is_filled_from_the_ledger(
     await gateway.ask()
     await gateway.settled()
     assert [counter["spent"] for counter in counters(valkey, gateway.names).values()] == [gateway.ledger.spent]
+
+
+async def test_call_is_good_even_if_an_emptied_store_cannot_be_told_where_to_look(
+    gateway: Gateway, provider: Provider, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gateway.ask()
+    await gateway.settled()
+    for key in valkey.scan_iter(f"{gateway.names.prefix}:*"):
+        valkey.delete(key)
+    with monkeypatch.context() as patched:
+        patched.setattr(gateway.plane.gate, "note_root", fail_to_note)
+        assert (await gateway.ask()).status == 200
+    assert len(await gateway.settled()) == 2
+    assert open_holds(valkey, gateway.names) == 0
+    assert valkey.zcard(gateway.names.roots) == 0
+    assert (await gateway.ask()).status == 200
+    assert valkey.zcard(gateway.names.roots) == 1
+    await gateway.settled()
+
+
+async def fail_to_note(root: str, *, now_ms: int) -> None:
+    raise StoreDown("gone", perhaps_done=False)
 
 
 # --- races and ends -----------------------------------------------------------------------------------
