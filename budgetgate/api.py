@@ -9,7 +9,7 @@ import hmac
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import IO, Any, NoReturn
@@ -27,6 +27,7 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from budgets.actors import MASTER, Actor
 from budgets.errors import InputError, NotFoundError
 from budgets.rules.limits import LimitError
 from budgets.services import text_of
@@ -42,22 +43,15 @@ RETRY_AFTER_S = 5
 # --- who ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Master:
-    """Whoever holds the master key: may do everything."""
-
-    is_authenticated: bool = True
-
-
 class MasterKeyAuthentication(BaseAuthentication):
     """The master key, in one of the headers that clients of LLM gateways use."""
 
-    def authenticate(self, request: Request) -> tuple[Master, None]:
+    def authenticate(self, request: Request) -> tuple[Actor, None]:
         presented = presented_key(request)
         if not presented:
             raise AuthenticationFailed("Authentication Error, No api key passed in.", code="auth_error")
         if settings.MASTER_KEY and hmac.compare_digest(_digest(presented), _digest(settings.MASTER_KEY)):
-            return Master(), None
+            return replace(MASTER, address=request.META.get("REMOTE_ADDR", "")), None
         if is_virtual_key(presented):
             message = (
                 "Authentication Error, Only proxy admin can be used to generate, delete, update info for new "

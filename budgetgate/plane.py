@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
+from django.utils import timezone
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -85,7 +86,7 @@ class AssembledPlane:
     # --- what the data plane is given ---------------------------------------------------------------
 
     async def _load_profile(self, token_hash: str) -> KeyProfile | None:
-        return await self._reading(lambda: load_profile(token_hash))
+        return await self._reading(lambda: load_profile(token_hash, now=timezone.now()))
 
     async def _read_spends(self, windows: Sequence[ActiveWindow]) -> SpendReading:
         return await self._reading(lambda: read_spends([query_of(active) for active in windows]))

@@ -81,6 +81,7 @@ ADMIN_PASSWORD_IS_GIVEN = bool(env.str("BUDGETGATE_ADMIN_PASSWORD", ""))
 TIME_ZONE_OF_WINDOWS = env.str("BUDGETGATE_TIME_ZONE", "UTC")
 BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximum=1024**3)
 SPEND_READER = "ledger.spends.read_spends"
+CUSTOMER_BUDGET_ID = env.str("BUDGETGATE_CUSTOMER_BUDGET_ID", "")
 STORE_DOWN = _choice("BUDGETGATE_STORE_DOWN", "closed", allowed=("closed", "open"))
 UNPRICED = _choice("BUDGETGATE_UNPRICED", "refuse", allowed=("refuse", "allow"))
 OUTPUT_TOKENS_DEFAULT = _positive("BUDGETGATE_OUTPUT_TOKENS_DEFAULT", 4096, maximum=10_000_000)
@@ -193,6 +194,7 @@ else:
     # The four warnings that only TLS can answer.
     SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008", "security.W012", "security.W016"]
 X_FRAME_OPTIONS = "DENY"
+AUTH_USER_MODEL = "teams.User"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 
 # --- the management API --------------------------------------------------------------------------

@@ -3,22 +3,22 @@
 What clients know of a limit is inside `budget_limits`; everything else stands beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from budgets.models import LimitedScope
-from budgets.rules.limits import MAXIMUM_FIELDS, Enforcement, Limit, LimitUnit
-from budgets.rules.money import usd_from_nanousd
+from budgets.models import Limits
+from budgets.rules.limits import MAXIMUM_FIELDS, RATE_FIELDS, Enforcement, Limit, LimitUnit, parse_limits
+from budgets.rules.money import nanousd_from_usd, usd_from_nanousd
 from budgets.rules.windows import END_OF_TIME_MS, Calendar
 from budgets.serializers import WEEKDAYS
-from budgets.services import instant_of, limit_set, ms_of
+from budgets.services import instant_of, limit_set, ms_of, tier_of
 from budgets.usage import Spends, WindowUsage
 
 Answer = dict[str, Any]
 
-_FIELD_OF_UNIT = {unit: field for field, unit in MAXIMUM_FIELDS.items()}
+_FIELD_OF_UNIT = {unit: field for field, unit in MAXIMUM_FIELDS.items()} | {LimitUnit.PARALLEL: "max_parallel_requests"}
 
 
 def amount_of(amount: int | None, *, unit: LimitUnit) -> Decimal | int | None:
@@ -26,7 +26,7 @@ def amount_of(amount: int | None, *, unit: LimitUnit) -> Decimal | int | None:
     return usd_from_nanousd(amount) if amount is not None and unit is LimitUnit.USD else amount
 
 
-def limits_answer(scope: LimitedScope, *, now: datetime) -> Answer:
+def limits_answer(scope: Limits, *, now: datetime) -> Answer:
     """The limits of a scope, and the calendar that they follow."""
     limits = limit_set(scope)
     single = limits.single
@@ -34,21 +34,40 @@ def limits_answer(scope: LimitedScope, *, now: datetime) -> Answer:
         "max_budget": amount_of(scope.max_budget_nanousd, unit=LimitUnit.USD),
         "budget_duration": scope.budget_duration,
         "budget_reset_at": None if single is None else reset_at(single, calendar=limits.calendar, now=now),
+        "budget_id": tier.budget_id if (tier := tier_of(scope)) is not None else None,
         "budget_limits": [_entry_answer(limit, calendar=limits.calendar, now=now) for limit in limits.limits],
+        "soft_budget": amount_of(scope.soft_budget_nanousd, unit=LimitUnit.USD),
+        **{name: getattr(scope, name) for name in RATE_FIELDS},
+        "model_max_budget": {model: _model_answer(entry) for model, entry in scope.model_max_budget.items()},
+        "model_rpm_limit": scope.model_rpm_limit or None,
+        "model_tpm_limit": scope.model_tpm_limit or None,
         "timezone": limits.calendar.zone,
         "week_start": WEEKDAYS[limits.calendar.week_start],
     }
 
 
-def _entry_answer(limit: Limit, *, calendar: Calendar, now: datetime) -> Answer:
+def _model_answer(stored: Mapping[str, Any]) -> Answer:
+    """The limits of one model, as they were given but for `reset_at`."""
+    answer = dict(stored)
+    if "max_budget" in stored:
+        answer["max_budget"] = usd_from_nanousd(nanousd_from_usd(stored["max_budget"]))
+    if "budget_limits" in stored:
+        answer["budget_limits"] = [_given(limit) for limit in parse_limits(stored["budget_limits"])]
+    return answer
+
+
+def _given(limit: Limit) -> Answer:
     entry: Answer = {
         "budget_duration": limit.spelled,
         _FIELD_OF_UNIT[limit.unit]: amount_of(limit.maximum, unit=limit.unit),
-        "reset_at": reset_at(limit, calendar=calendar, now=now),
     }
     if limit.enforcement is not Enforcement.STANDARD:
         entry["enforcement"] = limit.enforcement.value
     return entry
+
+
+def _entry_answer(limit: Limit, *, calendar: Calendar, now: datetime) -> Answer:
+    return {**_given(limit), "reset_at": reset_at(limit, calendar=calendar, now=now)}
 
 
 def reset_at(limit: Limit, *, calendar: Calendar, now: datetime) -> datetime | None:

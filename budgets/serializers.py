@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 import orjson
 from rest_framework import serializers
 
-from budgets.rules.limits import Limit, LimitUnit, parse_duration, parse_maximum
+from budgets.rules.limits import (
+    Limit,
+    LimitUnit,
+    parse_duration,
+    parse_maximum,
+    parse_model_limits,
+    parse_model_rates,
+)
 from budgets.services import parsed_limits
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -158,6 +165,27 @@ class BudgetLimitsField(_OptionalField):
         return parsed_limits(data)
 
 
+class RateField(_OptionalField):
+    """A whole number of tokens, requests or calls."""
+
+    def to_internal_value(self, data: Any) -> int | None:
+        return None if data == "" else parse_maximum(data, unit=LimitUnit.TOKENS, field=self.field_name or "")
+
+
+class ModelLimitsField(_OptionalField):
+    """`model_max_budget`, in its stored form."""
+
+    def to_internal_value(self, data: Any) -> dict[str, dict[str, Any]]:
+        return parse_model_limits(data, field=self.field_name or "")
+
+
+class ModelRatesField(_OptionalField):
+    """`model_rpm_limit` and `model_tpm_limit`."""
+
+    def to_internal_value(self, data: Any) -> dict[str, int]:
+        return parse_model_rates(data, field=self.field_name or "")
+
+
 class WeekStartField(_OptionalField):
     """The day on which weeks begin: 0 for Monday to 6, or its English name."""
 
@@ -169,12 +197,26 @@ class WeekStartField(_OptionalField):
         return data
 
 
-class LimitedScopeSerializer(RequestSerializer):
-    """The fields that keys and teams have in common. What it validated is budgets.services.LimitFields and more."""
+class LimitsSerializer(RequestSerializer):
+    """The limits that tiers and all scopes have. What it validated is budgets.services.LimitFields."""
 
     max_budget = MoneyField(source="max_budget_nanousd")
     budget_duration = DurationField()
     budget_limits = BudgetLimitsField()
+    soft_budget = MoneyField(source="soft_budget_nanousd")
+    tpm_limit = RateField()
+    rpm_limit = RateField()
+    tpd_limit = RateField()
+    max_parallel_requests = RateField()
+    model_max_budget = ModelLimitsField()
+
+
+class LimitedScopeSerializer(LimitsSerializer):
+    """The fields that keys and teams have in common. What it validated is budgets.services.LimitFields and more."""
+
+    budget_id = TextField(max_length=128)
+    model_rpm_limit = ModelRatesField()
+    model_tpm_limit = ModelRatesField()
     timezone = TextField(max_length=64)
     week_start = WeekStartField()
     models = NamesField()

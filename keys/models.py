@@ -6,14 +6,16 @@ from django.db import models
 from django.db.models import Q
 
 from budgets.models import LimitedScope
-from teams.models import Team
+from teams.models import Team, User
 
 
 class Key(LimitedScope):
     """A virtual key. Counters and ledger refer to `id`, which stays when anything else changes.
 
-    An empty list of allowed models allows every model. `rooted_at` is since when the counters live with the current
-    team: after a move every counter, also that of the whole spend, counts anew from the ledger.
+    An empty list of allowed models allows every model, one of allowed routes every route. `rooted_at` is since when the
+    counters live with the current team or user: after a move every counter, also that of the whole spend, counts anew
+    from the ledger. After a rotation the old text works until `previous_until`. `noted` has fields that clients know
+    and that do nothing here.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -21,13 +23,25 @@ class Key(LimitedScope):
     key_name = models.CharField(max_length=16)
     key_alias = models.CharField(max_length=255, null=True, blank=True)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     allowed_models = models.JSONField(default=list, blank=True)
+    allowed_routes = models.JSONField(default=list, blank=True)
+    key_type = models.CharField(max_length=16, default="default")
+    model_aliases = models.JSONField(default=dict, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    noted = models.JSONField(default=dict, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     blocked = models.BooleanField(default=False)
     rooted_at = models.DateTimeField()
+    previous_token_hash = models.CharField(max_length=64, null=True, blank=True)
+    previous_until = models.DateTimeField(null=True, blank=True)
+    rotated_at = models.DateTimeField(null=True, blank=True)
+    rotation_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
+    created_by = models.CharField(max_length=255, blank=True, default="")
     updated_at = models.DateTimeField()
+    updated_by = models.CharField(max_length=255, blank=True, default="")
 
     class Meta:
         constraints = [
@@ -42,8 +56,35 @@ class Key(LimitedScope):
         ]
         indexes = [
             models.Index(fields=["next_reset_at"], condition=Q(next_reset_at__isnull=False), name="keys_next_reset"),
-            models.Index(fields=["-created_at"], name="keys_recent"),
+            models.Index(fields=["-created_at", "id"], name="keys_recent"),
+            models.Index(fields=["team", "-created_at"], name="keys_of_team"),
+            models.Index(fields=["user", "-created_at"], name="keys_of_user"),
+            models.Index(
+                fields=["previous_token_hash"],
+                condition=Q(previous_token_hash__isnull=False),
+                name="keys_previous_token_hash",
+            ),
         ]
+
+    def __str__(self) -> str:
+        return self.key_alias or self.key_name
+
+
+class DeletedKey(models.Model):
+    """What the API goes on saying of a key that was deleted, and its name for reports. `row` is its last answer."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    token_hash = models.CharField(max_length=64)
+    key_alias = models.CharField(max_length=255, null=True)
+    key_name = models.CharField(max_length=16)
+    team_id = models.CharField(max_length=128, null=True)
+    user_id = models.CharField(max_length=150, null=True)
+    row = models.JSONField()
+    deleted_at = models.DateTimeField()
+    deleted_by = models.CharField(max_length=255)
+
+    class Meta:
+        indexes = [models.Index(fields=["token_hash"], name="keys_deleted_token_hash")]
 
     def __str__(self) -> str:
         return self.key_alias or self.key_name

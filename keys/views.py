@@ -21,7 +21,8 @@ from keys.profiles import limits_of_key
 from keys.serializers import DeleteKeysSerializer, GenerateKeySerializer, UpdateKeySerializer
 from keys.services import KeyFields, create_key, delete_keys, update_key
 from teams.answers import team_row
-from teams.services import limits_of_team, team_for
+from teams.scopes import limits_of_team
+from teams.services import team_for
 
 KEYS_SHOWN_MAX = 1000
 

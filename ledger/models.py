@@ -4,6 +4,7 @@ Both tables are partitioned by time, which Django cannot declare: the migration 
 ledger/posting.py alone writes them. A trigger refuses to change an entry.
 """
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
@@ -26,6 +27,10 @@ class Entry(models.Model):
     posting = models.BigIntegerField()
     key_id = models.UUIDField()
     team_id = models.CharField(max_length=128, null=True)
+    user_id = models.CharField(max_length=128, null=True)
+    customer_id = models.CharField(max_length=128, null=True)
+    run_id = models.CharField(max_length=128, null=True)
+    tags = ArrayField(models.CharField(max_length=128))
     model = models.CharField(max_length=256)
     provider = models.CharField(max_length=64)
     upstream_model = models.CharField(max_length=256)
@@ -55,7 +60,7 @@ class Rollup(models.Model):
 
     pk = models.CompositePrimaryKey("scope_kind", "scope_id", "hour_at", "model")
     scope_kind = models.CharField(max_length=16)
-    scope_id = models.CharField(max_length=128)
+    scope_id = models.CharField(max_length=300)
     hour_at = models.DateTimeField()
     model = models.CharField(max_length=256)
     requests = models.BigIntegerField()

@@ -12,9 +12,9 @@ from django.db import connection, transaction
 from budgets.rules.settlement import Entry
 
 COLUMNS = (
-    "id, kind, key_id, team_id, model, provider, upstream_model, input_tokens, output_tokens, cache_read_tokens, "
-    "cache_write_tokens, reasoning_tokens, cost_nanousd, hold_nanousd, price_source, is_estimated, is_unpriced, "
-    "is_streamed, http_status, first_byte_ms"
+    "id, kind, key_id, team_id, user_id, customer_id, run_id, tags, model, provider, upstream_model, input_tokens, "
+    "output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_nanousd, hold_nanousd, price_source, "
+    "is_estimated, is_unpriced, is_streamed, http_status, first_byte_ms"
 )
 
 # The first 48 bits of a call id are the millisecond of its admission (budgets/rules/calls.py).
@@ -25,7 +25,8 @@ ADMITTED_MS = "('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint"
 POST = f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS entry (
-        id uuid, kind text, key_id uuid, team_id text, model text, provider text, upstream_model text,
+        id uuid, kind text, key_id uuid, team_id text, user_id text, customer_id text, run_id text, tags text[],
+        model text, provider text, upstream_model text,
         input_tokens bigint, output_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint,
         reasoning_tokens bigint, cost_nanousd bigint, hold_nanousd bigint, price_source text, is_estimated boolean,
         is_unpriced boolean, is_streamed boolean, http_status smallint, first_byte_ms integer,
@@ -44,6 +45,16 @@ WITH given AS (
     SELECT 'key' AS scope_kind, key_id::text AS scope_id, * FROM posted
     UNION ALL
     SELECT 'team', team_id, * FROM posted WHERE team_id IS NOT NULL
+    UNION ALL
+    SELECT 'member', user_id || '/' || team_id, * FROM posted WHERE team_id IS NOT NULL AND user_id IS NOT NULL
+    UNION ALL
+    SELECT 'user', user_id, * FROM posted WHERE team_id IS NULL AND user_id IS NOT NULL
+    UNION ALL
+    SELECT 'customer', customer_id, * FROM posted WHERE customer_id IS NOT NULL
+    UNION ALL
+    SELECT 'tag', tag, posted.* FROM posted CROSS JOIN LATERAL unnest(tags) AS tag
+    UNION ALL
+    SELECT 'run', key_id::text || '/' || run_id, * FROM posted WHERE run_id IS NOT NULL
 ), rolled AS (
     INSERT INTO ledger_rollup AS rollup
         (scope_kind, scope_id, hour_at, model, requests, input_tokens, output_tokens, cost_nanousd)

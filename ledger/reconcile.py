@@ -59,7 +59,7 @@ def _in_turn(key_ids: list[str], *, now: datetime) -> list[str]:
 
 def _windows_of(key_ids: Iterable[str], *, now: datetime) -> list[ActiveWindow]:
     windows: dict[str, ActiveWindow] = {}
-    for profile in profiles_for(key_ids).values():
+    for profile in profiles_for(key_ids, now=now).values():
         for active in active_windows(profile.scopes, names=names(), root=profile.root, now_ms=ms_of(now)):
             windows[active.counter] = active
     return list(windows.values())

@@ -78,9 +78,14 @@ def _take(payloads: Sequence[bytes], *, gate: SyncGate, now_ms: int, birth_ms: i
     read = [_decoded(payload) for payload in payloads]
     settlements = [settlement for settlement in read if settlement is not None]
     if birth_ms is not None:
-        settlements = [replace(settlement, birth_ms=birth_ms) for settlement in settlements]
+        settlements = [_born(settlement, birth_ms=birth_ms) for settlement in settlements]
     refused = post_and_settle(settlements, gate=gate, now_ms=now_ms) if settlements else set()
     return [settlement is not None and settlement.entry.id not in refused for settlement in read]
+
+
+def _born(settlement: Settlement, *, birth_ms: int) -> Settlement:
+    """A hold's record was written before the birth mark was known; it names the windows of its own root only."""
+    return replace(settlement, groups=tuple(replace(group, birth_ms=birth_ms) for group in settlement.groups))
 
 
 def _decoded(payload: bytes) -> Settlement | None:

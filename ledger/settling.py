@@ -29,12 +29,13 @@ def post_and_settle(settlements: Sequence[Settlement], *, gate: SyncGate, now_ms
         return {settlements[0].entry.id}
     for settlement in settlements:
         entry = posted[settlement.entry.id]
-        gate.settle(
-            settlement.root,
-            call_id=settlement.entry.id,
-            postings=postings_of(settlement.windows, cost_nanousd=entry.cost_nanousd, tokens=entry.tokens),
-            birth_ms=settlement.birth_ms,
-            transaction=entry.transaction,
-            now_ms=now_ms,
-        )
+        for group in settlement.groups:
+            gate.settle(
+                group.root,
+                call_id=settlement.entry.id,
+                postings=postings_of(group.windows, cost_nanousd=entry.cost_nanousd, tokens=entry.tokens),
+                birth_ms=group.birth_ms,
+                transaction=entry.transaction,
+                now_ms=now_ms,
+            )
     return set()

@@ -4,6 +4,8 @@ One statement for any number of windows, so that all sums and the snapshot that 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 from django.db import connection
 
@@ -17,13 +19,13 @@ HOUR_MS = 3600_000
 # a range of its own, because one range with its middle filtered out reads every entry of a month to drop it again.
 SPENDS = """
 WITH query AS (
-    SELECT n, kind, id,
+    SELECT n, kind, id, model,
         timestamptz 'epoch' + head_ms * interval '1 millisecond' AS head_at,
         timestamptz 'epoch' + low_ms * interval '1 millisecond' AS low_at,
         timestamptz 'epoch' + high_ms * interval '1 millisecond' AS high_at,
         timestamptz 'epoch' + tail_ms * interval '1 millisecond' AS tail_at
-    FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
-        WITH ORDINALITY AS bound (kind, id, head_ms, low_ms, high_ms, tail_ms, n)
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+        WITH ORDINALITY AS bound (kind, id, model, head_ms, low_ms, high_ms, tail_ms, n)
 )
 SELECT
     pg_current_snapshot()::text,
@@ -33,24 +35,39 @@ SELECT
 FROM query
 CROSS JOIN LATERAL (
     SELECT sum(cost_nanousd) AS cost, sum(input_tokens + output_tokens) AS tokens, sum(requests) AS requests
-    FROM ledger_rollup
+    FROM ledger_rollup AS rollup
     WHERE scope_kind = query.kind AND scope_id = query.id AND hour_at >= low_at AND hour_at < high_at
+        AND (query.model IS NULL OR rollup.model = query.model)
 ) AS hours
 CROSS JOIN LATERAL (
     SELECT sum(cost_nanousd) AS cost, sum(input_tokens + output_tokens) AS tokens, count(*) AS requests
     FROM (VALUES (head_at, low_at), (high_at, tail_at)) AS edge (from_at, to_at)
-    CROSS JOIN LATERAL (
-        SELECT cost_nanousd, input_tokens, output_tokens FROM ledger_entry
-        WHERE query.kind = 'key' AND key_id = CASE WHEN query.kind = 'key' THEN query.id::uuid END
-            AND admitted_at >= from_at AND admitted_at < to_at
-        UNION ALL
-        SELECT cost_nanousd, input_tokens, output_tokens FROM ledger_entry
-        WHERE query.kind = 'team' AND team_id = CASE WHEN query.kind = 'team' THEN query.id END
-            AND admitted_at >= from_at AND admitted_at < to_at
-    ) AS entry
+    CROSS JOIN LATERAL ({branches}) AS entry
 ) AS edges
 ORDER BY query.n
 """
+
+BRANCH = """
+        SELECT cost_nanousd, input_tokens, output_tokens FROM ledger_entry
+        WHERE query.kind = '{kind}' AND {condition}
+            AND admitted_at >= from_at AND admitted_at < to_at
+            AND (query.model IS NULL OR ledger_entry.model = query.model)
+"""
+
+# The CASE keeps PostgreSQL from reading an id of one kind as one of another. Which of the two parts of a member's id or
+# a run's is which stands in budgets/rules/scopes.py.
+CONDITIONS = {
+    "key": "key_id = CASE WHEN query.kind = 'key' THEN query.id::uuid END",
+    "team": "team_id = query.id",
+    "member": "user_id = split_part(query.id, '/', 1) AND team_id = split_part(query.id, '/', 2)",
+    "user": "user_id = query.id AND team_id IS NULL",
+    "customer": "customer_id = query.id",
+    "tag": "tags @> ARRAY[query.id]::varchar[] AND tags <> '{}'",
+    "run": (
+        "key_id = CASE WHEN query.kind = 'run' THEN split_part(query.id, '/', 1)::uuid END "
+        "AND run_id = substr(query.id, 38)"
+    ),
+}
 
 ACTIVE_HOURS = """
 SELECT DISTINCT wanted.id, (extract(epoch FROM hour_at) * 1000)::bigint
@@ -71,16 +88,29 @@ def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
     bounds = [_bounds(query.window.start_ms, query.window.end_ms) for query in queries]
     with connection.cursor() as cursor:
         cursor.execute(
-            SPENDS,
+            _statement(frozenset(query.scope.kind for query in queries)),
             [
                 [query.scope.kind for query in queries],
                 [query.scope.id for query in queries],
+                [query.scope.model for query in queries],
                 *(list(column) for column in zip(*bounds, strict=True)),
             ],
         )
         rows = cursor.fetchall()
-    sums = tuple(int(row[_COLUMN[query.unit]]) for row, query in zip(rows, queries, strict=True))
+    sums = tuple(_sum(row, unit=query.unit) for row, query in zip(rows, queries, strict=True))
     return SpendReading(sums, rows[0][0])
+
+
+@lru_cache
+def _statement(kinds: frozenset[str]) -> str:
+    """With a branch for each kind of scope that is asked for: PostgreSQL plans them all."""
+    branches = [BRANCH.format(kind=kind, condition=CONDITIONS[kind]) for kind in sorted(kinds)]
+    return SPENDS.format(branches="        UNION ALL".join(branches))
+
+
+def _sum(row: Sequence[Any], *, unit: LimitUnit) -> int:
+    """Open calls are no spend: a limit of them counts from nothing."""
+    return 0 if unit is LimitUnit.PARALLEL else int(row[_COLUMN[unit]])
 
 
 def active_hours(kind: str, *, since_ms: Mapping[str, int], now_ms: int) -> dict[str, list[int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from budgets.gate.windows import ActiveWindow
 from budgets.rules.admission import Reading
 from budgets.rules.money import AMOUNT_MAX
-from budgets.rules.settlement import Entry, HeldWindow, Settlement
+from budgets.rules.settlement import Entry, HeldGroup, HeldWindow, Settlement
 from catalog.pricing import Usage, at_service_tier, cost_nanousd
 from catalog.routing import ResolvedRoute
 from proxy.estimate import Estimate
@@ -63,7 +63,7 @@ def settled(call: Call, measured: Measured, *, http_status: int) -> Settlement:
     """What an ended call, whose cost is known, does to ledger and counters."""
     assert call.cost_nanousd is not None, "the cost is worked out first"
     entry = _entry(call, measured, kind="call", cost_nanousd=call.cost_nanousd, http_status=http_status)
-    return Settlement(entry, call.key.root, call.birth_ms, call.held)
+    return Settlement(entry, (HeldGroup(call.key.root, call.birth_ms, call.held),))
 
 
 def unsettled(call: Call) -> Settlement:
@@ -71,7 +71,7 @@ def unsettled(call: Call) -> Settlement:
     usage = Usage(input_tokens=call.estimate.input_tokens, output_tokens=call.estimate.output_tokens)
     measured = Measured(usage, is_estimated=True)
     entry = _entry(call, measured, kind="unsettled", cost_nanousd=call.estimate.cost_nanousd, http_status=0)
-    return Settlement(entry, call.key.root, call.birth_ms, call.held)
+    return Settlement(entry, (HeldGroup(call.key.root, call.birth_ms, call.held),))
 
 
 def _entry(call: Call, measured: Measured, *, kind: str, cost_nanousd: int, http_status: int) -> Entry:
@@ -82,6 +82,10 @@ def _entry(call: Call, measured: Measured, *, kind: str, cost_nanousd: int, http
         finished_ms=now_ms(),
         key_id=profile.key_id,
         team_id=profile.team_id,
+        user_id=profile.user_id,
+        customer_id=None,
+        run_id=None,
+        tags=profile.tags,
         model=call.route.model,
         provider=call.route.provider,
         upstream_model=call.route.upstream_model,

@@ -57,7 +57,7 @@ class CachedKey:
         if not now_ms < self._until_ms:
             profile = self.profile
             self._windows = active_windows(profile.scopes, names=self._names, root=self.root, now_ms=now_ms)
-            self._until_ms = min((active.window.end_ms for active in self._windows), default=now_ms + FRESH_MS)
+            self._until_ms = min((active.until_ms for active in self._windows), default=now_ms + FRESH_MS)
         return self._windows
 
 

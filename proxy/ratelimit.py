@@ -7,7 +7,12 @@ from budgets.gate.windows import ActiveWindow
 from budgets.rules.limits import LimitUnit
 from budgets.rules.windows import END_OF_TIME_MS
 
-QUOTA_UNITS = {LimitUnit.USD: "micro-usd", LimitUnit.TOKENS: "tokens", LimitUnit.REQUESTS: "requests"}
+QUOTA_UNITS = {
+    LimitUnit.USD: "micro-usd",
+    LimitUnit.TOKENS: "tokens",
+    LimitUnit.REQUESTS: "requests",
+    LimitUnit.PARALLEL: "calls",
+}
 NANO_PER_MICRO = 1000
 INTEGER_MAX = 10**15 - 1
 

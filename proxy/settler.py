@@ -8,7 +8,7 @@ hold is kept alive, so a budget is never freed by an outage.
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -157,7 +157,8 @@ class Settler:
         except LedgerDown:
             await self._spill(batch)
         else:
-            self._counted += [_counted(settlement, posted[settlement.entry.id]) for settlement in batch]
+            for settlement in batch:
+                self._counted += _counted(settlement, posted[settlement.entry.id])
 
     async def _post_or_reject(self, settlement: Settlement) -> None:
         """One entry that the ledger refuses must not hold up the others."""
@@ -229,6 +230,7 @@ class Settler:
             self._open.pop(call_id, None)
 
 
-def _counted(settlement: Settlement, posted: Posted) -> Settling:
-    postings = postings_of(settlement.windows, cost_nanousd=posted.cost_nanousd, tokens=posted.tokens)
-    return Settling(settlement.root, settlement.entry.id, settlement.birth_ms, posted.transaction, postings)
+def _counted(settlement: Settlement, posted: Posted) -> Iterator[Settling]:
+    for group in settlement.groups:
+        postings = postings_of(group.windows, cost_nanousd=posted.cost_nanousd, tokens=posted.tokens)
+        yield Settling(group.root, settlement.entry.id, group.birth_ms, posted.transaction, postings)

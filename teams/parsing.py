@@ -3,7 +3,7 @@
 import re
 from uuid import uuid4
 
-_GRAMMAR = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
+_GRAMMAR = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 
 
 class TeamIdError(ValueError):
@@ -23,4 +23,4 @@ def is_team_id(text: str) -> bool:
 def check_team_id(text: str) -> None:
     """Raises TeamIdError: the id goes into key names of the counter store, where braces and spaces mean something."""
     if not is_team_id(text):
-        raise TeamIdError(f"{text!r} is not allowed; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -")
+        raise TeamIdError(f"{text!r} is not allowed; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + -")

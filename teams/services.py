@@ -8,8 +8,7 @@ from django.db import transaction
 
 from budgets.errors import InputError, NotFoundError, conflicts_named
 from budgets.gate.changes import publish
-from budgets.rules.scopes import ScopeLimits
-from budgets.services import LIMIT_FIELDS, LimitFields, changed_limits, scope_limits, set_limits
+from budgets.services import LIMIT_FIELDS, LimitFields, changed_limits, set_limits
 from teams.models import Team
 from teams.parsing import TeamIdError, check_team_id, is_team_id, make_team_id
 
@@ -57,11 +56,6 @@ def team_for(team_id: str, *, lock: bool = False) -> Team:
     if team is None:
         raise NotFoundError(f"Team not found, passed team id: {team_id}.", field="team_id")
     return team
-
-
-def limits_of_team(team: Team) -> ScopeLimits:
-    """A team's limits as the gate wants them."""
-    return scope_limits(team, kind="team", scope_id=team.team_id)
 
 
 def _apply(team: Team, fields: TeamFields, *, now: datetime) -> None:

@@ -10,8 +10,9 @@ from rest_framework.views import APIView
 from budgets.services import limit_set
 from budgets.usage import Spends, spends_of
 from teams.answers import team_row
+from teams.scopes import limits_of_team
 from teams.serializers import NewTeamSerializer, UpdateTeamSerializer
-from teams.services import TeamFields, create_team, limits_of_team, update_team
+from teams.services import TeamFields, create_team, update_team
 
 
 class NewTeam(APIView):

@@ -32,7 +32,7 @@ def api(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Api:
 
 
 def profile_of(token: str) -> KeyProfile:
-    profile = load_profile(token)
+    profile = load_profile(token, now=NOW)
     assert profile is not None
     return profile
 
@@ -61,6 +61,10 @@ def finish(profile: KeyProfile, call: tuple[str, int, tuple[ActiveWindow, ...]],
         finished_ms=ms_of(now),
         key_id=profile.key_id,
         team_id=profile.team_id,
+        user_id=None,
+        customer_id=None,
+        run_id=None,
+        tags=(),
         model="gpt-4o",
         provider="openai",
         upstream_model="gpt-4o",

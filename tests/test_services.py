@@ -5,9 +5,10 @@ import os
 import pytest
 import redis
 from django.conf import LazySettings
-from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
+
+from teams.models import User
 
 
 @pytest.mark.django_db

@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 from django.conf import LazySettings
-from django.contrib.auth.models import User
 from django.db import connection
 
 from budgetgate import preparation
+from teams.models import User
 
 
 @pytest.fixture

@@ -1,13 +1,14 @@
 """The windows of a scope at an instant, with the counters that count them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from budgets.gate.protocol import Names, counter_expires_ms
 from budgets.rules.admission import Claim
 from budgets.rules.limits import Enforcement, Limit, LimitUnit
-from budgets.rules.scopes import Scope, ScopeLimits
+from budgets.rules.money import AMOUNT_MAX
+from budgets.rules.scopes import CountedLimit, Scope, ScopeLimits
 from budgets.rules.settlement import HeldWindow
 from budgets.rules.windows import Window
 
@@ -18,14 +19,18 @@ class Amounts(NamedTuple):
     usd: int
     tokens: int
     requests: int = 1
+    parallel: int = 1
 
 
-UNITS = (LimitUnit.USD, LimitUnit.TOKENS, LimitUnit.REQUESTS)
+UNITS = (LimitUnit.USD, LimitUnit.TOKENS, LimitUnit.REQUESTS, LimitUnit.PARALLEL)
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveWindow:
-    """The window of one limit that is open now. What all its claims have in common is laid out once."""
+    """The window of one limit that is open now. What all its claims have in common is laid out once.
+
+    The maximum of `limit` is what holds now, with grants; until `until_ms` nothing of this changes.
+    """
 
     scope: Scope
     limit: Limit
@@ -33,6 +38,8 @@ class ActiveWindow:
     window: Window
     counter: str
     expires_ms: int
+    until_ms: int
+    granted: int = 0
     unit: int = field(init=False)
     claim_tail: tuple[bool, int, int, int] = field(init=False)
 
@@ -53,19 +60,22 @@ class ActiveWindow:
 def active_windows(scopes: Iterable[ScopeLimits], *, names: Names, root: str, now_ms: int) -> tuple[ActiveWindow, ...]:
     """The open window of every limit, in the order of the scopes and their limits."""
     return tuple(
-        _active(scope, limit=counted.limit, since_ms=counted.since_ms, names=names, root=root, now_ms=now_ms)
+        _active(scope, counted=counted, names=names, root=root, now_ms=now_ms)
         for scope in scopes
         for counted in scope.limits
     )
 
 
-def _active(limits: ScopeLimits, *, limit: Limit, since_ms: int, names: Names, root: str, now_ms: int) -> ActiveWindow:
+def _active(limits: ScopeLimits, *, counted: CountedLimit, names: Names, root: str, now_ms: int) -> ActiveWindow:
+    limit, scope = counted.limit, limits.scope
     window = limit.window_at(now_ms, calendar=limits.calendar)
     counter = names.counter(
-        root,
-        kind=limits.scope.kind,
-        scope_id=limits.scope.id,
-        identity=limit.identity,
-        start_ms=window.start_ms,
+        root, kind=scope.kind, scope_id=scope.path, identity=limit.identity, start_ms=window.start_ms
     )
-    return ActiveWindow(limits.scope, limit, since_ms, window, counter, counter_expires_ms(window, now_ms=now_ms))
+    granted = sum(each.amount for each in counted.raises if each.start_ms <= now_ms < each.end_ms)
+    if granted and limit.maximum is not None:
+        limit = replace(limit, maximum=min(limit.maximum + granted, AMOUNT_MAX))
+    changes = [each.start_ms for each in counted.raises] + [each.end_ms for each in counted.raises]
+    until_ms = min([window.end_ms, *(change for change in changes if change > now_ms)])
+    expires_ms = counter_expires_ms(window, now_ms=now_ms)
+    return ActiveWindow(scope, limit, counted.since_ms, window, counter, expires_ms, until_ms, granted)

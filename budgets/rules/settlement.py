@@ -5,7 +5,7 @@ hold as its cost) into the hold's own record, from which a call is charged whose
 """
 
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -26,6 +26,10 @@ class Entry:
     finished_ms: int
     key_id: str
     team_id: str | None
+    user_id: str | None
+    customer_id: str | None
+    run_id: str | None
+    tags: tuple[str, ...]
     model: str
     provider: str
     upstream_model: str
@@ -58,19 +62,26 @@ class HeldWindow:
     expires_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """An entry and the windows it is charged to. `birth_ms` is the store's birth mark at the admission."""
+@dataclass(slots=True)
+class HeldGroup:
+    """The windows of one root that admitted the call. `birth_ms` is the store's birth mark there at the admission."""
 
-    entry: Entry
     root: str
     birth_ms: int
     windows: tuple[HeldWindow, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An entry and the windows that it is charged to, by root."""
+
+    entry: Entry
+    groups: tuple[HeldGroup, ...]
+
+
 def postings_of(windows: tuple[HeldWindow, ...], *, cost_nanousd: int, tokens: int) -> tuple[Posting, ...]:
     """What a finished call puts into each of its windows, by the window's unit."""
-    costs = {LimitUnit.USD: cost_nanousd, LimitUnit.TOKENS: tokens, LimitUnit.REQUESTS: 1}
+    costs = {LimitUnit.USD: cost_nanousd, LimitUnit.TOKENS: tokens, LimitUnit.REQUESTS: 1, LimitUnit.PARALLEL: 0}
     return tuple(Posting(window.counter, window.hold, costs[window.unit], window.expires_ms) for window in windows)
 
 
@@ -88,25 +99,40 @@ def decode(payload: bytes) -> Settlement:
     """The settlement that `encode` wrote. Raises ValueError where the text is not one."""
     try:
         data: dict[str, Any] = orjson.loads(payload)
-        windows = tuple(HeldWindow(**{**window, "unit": LimitUnit(window["unit"])}) for window in data["windows"])
-        settlement = Settlement(Entry(**data["entry"]), data["root"], data["birth_ms"], windows)
-        _check_fields(settlement)
-        _check_fields(settlement.entry)
-        for window in windows:
-            _check_fields(window)
-        admitted_ms_of(settlement.entry.id)
+        entry = Entry(**{**data["entry"], "tags": _texts(data["entry"]["tags"])})
+        groups = tuple(_group(**group) for group in data["groups"])
+        _check_fields(entry)
+        admitted_ms_of(entry.id)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"not a settlement: {error}") from error
-    return settlement
+    return Settlement(entry, groups)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise TypeError(f"{value!r} is no list of texts")
+    return tuple(value)
+
+
+def _group(*, root: str, birth_ms: int, windows: list[dict[str, Any]]) -> HeldGroup:
+    held = tuple(HeldWindow(**{**window, "unit": LimitUnit(window["unit"])}) for window in windows)
+    group = HeldGroup(root, birth_ms, held)
+    _check_fields(group)
+    for window in held:
+        _check_fields(window)
+    return group
 
 
 _KINDS = {
-    part: {name: get_args(hint) or (hint,) for name, hint in get_type_hints(part).items() if name != "windows"}
-    for part in (Settlement, Entry, HeldWindow)
+    part: {
+        name: (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
+        for name, hint in get_type_hints(part).items()
+    }
+    for part in (Entry, HeldGroup, HeldWindow)
 }
 
 
-def _check_fields(part: Settlement | Entry | HeldWindow) -> None:
+def _check_fields(part: Entry | HeldGroup | HeldWindow) -> None:
     """Raises TypeError where a field is not of its declared type, or a number is negative: one bad payload in the spill
     must be found when it is read, not in the database transaction that writes a whole batch."""
     for name, kinds in _KINDS[type(part)].items():

@@ -64,7 +64,7 @@ def scope_with(limits: LimitSet, *, now: datetime = NOW) -> Holder:
 
 
 def counted_since(scope: Holder) -> list[str]:
-    return [entry["counted_since"] for entry in scope.budget_limits]
+    return [scope.counted_since[limit.identity] for limit in limit_set(scope).limits]
 
 
 def test_limits_are_written_with_their_instants() -> None:
@@ -73,18 +73,16 @@ def test_limits_are_written_with_their_instants() -> None:
         {
             "budget_duration": "1h",
             "max_budget": "0.000000001",
-            "counted_since": "2026-11-23T14:30:15.123457Z",
             "reset_at": "2026-11-23T15:00:00Z",
         },
         {
             "budget_duration": "24h",
             "max_tokens": 5,
-            "counted_since": "2026-11-23T14:30:15.123457Z",
             "reset_at": "2026-11-24T00:00:00Z",
         },
     ]
     assert (scope.max_budget_nanousd, scope.budget_duration) == (7, "monthly")
-    assert scope.budget_counted_since == NOW
+    assert scope.counted_since == dict.fromkeys(["usd/1h", "tokens/1d", "usd/1mo"], "2026-11-23T14:30:15.123457Z")
     assert scope.budget_reset_at == datetime(2026, 12, 1, tzinfo=UTC)
     assert scope.next_reset_at == datetime(2026, 11, 23, 15, tzinfo=UTC)
 
@@ -107,7 +105,7 @@ def test_what_was_written_reads_back_the_same() -> None:
 def test_limit_of_the_same_period_and_unit_keeps_counting(same: dict[str, Any]) -> None:
     scope = scope_with(wanted(hourly()))
     set_limits(scope, wanted(daily(), same), now=LATER)
-    assert counted_since(scope) == [text_of(LATER), text_of(NOW.replace(microsecond=123000))]
+    assert counted_since(scope) == [text_of(LATER), text_of(NOW)]
 
 
 @pytest.mark.parametrize(
@@ -130,9 +128,9 @@ def test_limit_that_was_taken_away_and_given_again_counts_anew() -> None:
 def test_limit_that_moves_between_the_list_and_the_single_fields_keeps_counting() -> None:
     scope = scope_with(wanted(hourly()))
     set_limits(scope, wanted(single=(5, "60m")), now=LATER)
-    assert scope.budget_counted_since == NOW.replace(microsecond=123000)
+    assert scope.counted_since == {"usd/1h": text_of(NOW)}
     set_limits(scope, wanted(hourly()), now=LATER)
-    assert counted_since(scope) == ["2026-11-23T14:30:15.123000Z"]
+    assert counted_since(scope) == [text_of(NOW)]
 
 
 @pytest.mark.parametrize("calendar", [Calendar("Europe/Berlin"), Calendar("UTC", 6)])
@@ -140,7 +138,7 @@ def test_another_calendar_counts_all_limits_anew(calendar: Calendar) -> None:
     scope = scope_with(wanted(hourly(), single=(5, None)))
     set_limits(scope, wanted(hourly(), single=(5, None), calendar=calendar), now=LATER)
     assert counted_since(scope) == [text_of(LATER)]
-    assert scope.budget_counted_since == LATER
+    assert scope.counted_since["usd/lifetime"] == text_of(LATER)
     assert (scope.timezone, scope.week_start) == (calendar.zone, calendar.week_start)
 
 
@@ -148,7 +146,7 @@ def test_recount_counts_all_limits_anew() -> None:
     scope = scope_with(wanted(hourly(), single=(5, None)))
     set_limits(scope, wanted(hourly(), single=(5, None)), now=LATER, recount=True)
     assert counted_since(scope) == [text_of(LATER)]
-    assert scope.budget_counted_since == LATER
+    assert scope.counted_since["usd/lifetime"] == text_of(LATER)
 
 
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1)), st.integers(1, 5))  # noqa: DTZ001 - made aware below

@@ -11,7 +11,7 @@ from budgets.rules.admission import Posting
 from budgets.rules.calls import new_call_id
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import AMOUNT_MAX
-from budgets.rules.settlement import Entry, HeldWindow, Settlement, decode, encode, postings_of, release_of
+from budgets.rules.settlement import Entry, HeldGroup, HeldWindow, Settlement, decode, encode, postings_of, release_of
 
 NOW_MS = 1_790_000_000_000
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -23,6 +23,10 @@ entries = st.builds(
     finished_ms=amounts,
     key_id=texts,
     team_id=st.none() | texts,
+    user_id=st.none() | texts,
+    customer_id=st.none() | texts,
+    run_id=st.none() | texts,
+    tags=st.lists(texts, max_size=3).map(tuple),
     model=texts,
     provider=texts,
     upstream_model=texts,
@@ -41,7 +45,8 @@ entries = st.builds(
     first_byte_ms=st.none() | amounts,
 )
 held_windows = st.builds(HeldWindow, texts, st.sampled_from(list(LimitUnit)), amounts, amounts)
-settlements = st.builds(Settlement, entries, texts, amounts, st.lists(held_windows, max_size=5).map(tuple))
+groups = st.builds(HeldGroup, texts, amounts, st.lists(held_windows, max_size=5).map(tuple))
+settlements = st.builds(Settlement, entries, st.lists(groups, max_size=3).map(tuple))
 
 
 def settlement() -> Settlement:
@@ -51,6 +56,10 @@ def settlement() -> Settlement:
         finished_ms=NOW_MS + 5,
         key_id="k",
         team_id=None,
+        user_id=None,
+        customer_id=None,
+        run_id=None,
+        tags=(),
         model="m",
         provider="p",
         upstream_model="u",
@@ -68,7 +77,7 @@ def settlement() -> Settlement:
         http_status=200,
         first_byte_ms=None,
     )
-    return Settlement(entry, "key:k", NOW_MS, (HeldWindow("c", LimitUnit.USD, 9, NOW_MS + 10),))
+    return Settlement(entry, (HeldGroup("key:k", NOW_MS, (HeldWindow("c", LimitUnit.USD, 9, NOW_MS + 10),)),))
 
 
 @given(settlements)
@@ -76,7 +85,7 @@ def test_decoding_gives_back_what_was_encoded(original: Settlement) -> None:
     decoded = decode(encode(original))
     assert decoded == original
     assert decoded.entry.admitted_ms == original.entry.admitted_ms
-    assert all(type(window.unit) is LimitUnit for window in decoded.windows)
+    assert all(type(window.unit) is LimitUnit for group in decoded.groups for window in group.windows)
 
 
 @given(st.binary(max_size=60) | texts.map(str.encode) | st.integers(0, 400).map(lambda n: b"[" * n))
@@ -90,11 +99,12 @@ json_values: st.SearchStrategy[object] = (
 )
 
 
-@given(st.sampled_from(["entry", "root", "birth_ms", "windows"]), json_values, st.booleans())
+@given(st.sampled_from(["root", "birth_ms", "windows"]), json_values, st.booleans())
 def test_a_settlement_with_a_part_missing_or_in_place_of_another_is_refused(
     part: str, value: object, is_missing: bool
 ) -> None:
-    data = orjson.loads(encode(settlement()))
+    whole = orjson.loads(encode(settlement()))
+    [data] = whole["groups"]
     if is_missing:
         del data[part]
     elif part == "windows":
@@ -105,7 +115,7 @@ def test_a_settlement_with_a_part_missing_or_in_place_of_another_is_refused(
     if not is_missing and (part, type(value)) in (("root", str), ("birth_ms", int)):
         assume(part == "birth_ms" and isinstance(value, int) and value < 0)
     with pytest.raises(ValueError):  # noqa: PT011 - the parsers' words differ
-        decode(orjson.dumps(data))
+        decode(orjson.dumps(whole))
 
 
 @pytest.mark.parametrize(
@@ -124,9 +134,18 @@ def test_a_settlement_with_a_part_missing_or_in_place_of_another_is_refused(
         {"birth_ms": "0"},
         {"birth_ms": True},
         {"root": 5},
-        {"entry": {}},
-        {"entry": []},
+        {"more": 1},
     ],
+)
+def test_malformed_groups_are_refused(change: dict[str, object]) -> None:
+    data = orjson.loads(encode(settlement()))
+    data["groups"][0] |= change
+    with pytest.raises(ValueError, match=r"not a settlement"):
+        decode(orjson.dumps(data))
+
+
+@pytest.mark.parametrize(
+    "change", [{"entry": {}}, {"entry": []}, {"groups": 3}, {"groups": [None]}, {"groups": ["group"]}]
 )
 def test_malformed_parts_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"not a settlement"):
@@ -137,7 +156,15 @@ def test_malformed_parts_are_refused(change: dict[str, object]) -> None:
     ("field", "value"),
     [
         *(("cost_nanousd", wrong) for wrong in (1.5, "7", -1, None)),
-        *(("id", "x"), ("id", 5), ("input_tokens", True), ("team_id", 3), ("is_estimated", 1), ("first_byte_ms", "1")),
+        *(
+            ("id", "x"),
+            ("id", 5),
+            ("input_tokens", True),
+            ("team_id", 3),
+            ("is_estimated", 1),
+            ("first_byte_ms", "1"),
+        ),
+        *(("tags", wrong) for wrong in ("a", [1], None, 5)),
         ("more", 1),
     ],
 )
@@ -154,9 +181,10 @@ def test_each_window_is_charged_in_its_own_unit() -> None:
         Posting("usd", 100, 7, NOW_MS),
         Posting("tokens", 100, 11, NOW_MS),
         Posting("requests", 100, 1, NOW_MS),
+        Posting("parallel", 100, 0, NOW_MS),
     )
-    assert [posting.cost for posting in release_of(windows)] == [0, 0, 0]
-    assert [posting.hold for posting in release_of(windows)] == [100, 100, 100]
+    assert [posting.cost for posting in release_of(windows)] == [0] * 4
+    assert [posting.hold for posting in release_of(windows)] == [100] * 4
 
 
 def test_the_admission_is_read_from_the_id() -> None:

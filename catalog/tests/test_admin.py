@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
 from catalog.models import Route
 from catalog.tests.factories import saved_route
+from teams.models import User
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/catalog/route/add/"

@@ -1,13 +1,13 @@
 """Keys and teams can be seen and found in the admin, and not changed."""
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from budgets.rules.limits import parse_limits
 from keys.models import Key
 from keys.services import create_key
+from teams.models import User
 from teams.services import create_team
 from tests.api import NOW
 

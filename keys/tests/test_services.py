@@ -32,7 +32,7 @@ def limits(*durations: str, usd: int = 10) -> tuple[Limit, ...]:
 
 def counted_since(key: Key) -> dict[str, str]:
     key.refresh_from_db()
-    return {entry["budget_duration"]: entry["counted_since"] for entry in key.budget_limits}
+    return {name.removeprefix("usd/"): since for name, since in key.counted_since.items()}
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def test_a_limit_of_the_same_period_keeps_counting_and_a_new_one_starts() -> Non
 @pytest.mark.django_db
 def test_a_change_of_something_else_leaves_the_limits_as_they_are() -> None:
     key = create_key({"budget_limits": limits("1h"), "max_budget_nanousd": 5}, now=NOW).key
-    before = (key.budget_limits, key.budget_counted_since, key.next_reset_at)
+    before = (key.budget_limits, key.counted_since, key.next_reset_at)
     update_key(key.token_hash, {"key_alias": "renamed", "blocked": True}, now=LATER)
     key.refresh_from_db()
-    assert (key.budget_limits, key.budget_counted_since, key.next_reset_at) == before
+    assert (key.budget_limits, key.counted_since, key.next_reset_at) == before
     assert (key.key_alias, key.blocked) == ("renamed", True)
 
 
@@ -75,7 +75,7 @@ def test_nothing_clears_the_limits_and_leaves_the_single_one(nothing: tuple[Limi
     assert (key.max_budget_nanousd, key.budget_reset_at, key.next_reset_at) == (5, None, None)
     update_key(key.token_hash, {"max_budget_nanousd": None}, now=LATER)
     key.refresh_from_db()
-    assert (key.max_budget_nanousd, key.budget_counted_since) == (None, None)
+    assert (key.max_budget_nanousd, key.counted_since) == (None, {})
 
 
 @pytest.mark.django_db

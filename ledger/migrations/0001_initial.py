@@ -1,3 +1,4 @@
+from django.contrib.postgres.fields import ArrayField
 from django.db import migrations, models
 
 
@@ -13,6 +14,10 @@ CREATE TABLE ledger_entry (
     posting bigint NOT NULL DEFAULT (pg_current_xact_id()::text::bigint),
     key_id uuid NOT NULL,
     team_id varchar(128),
+    user_id varchar(128),
+    customer_id varchar(128),
+    run_id varchar(128),
+    tags varchar(128)[] NOT NULL,
     model varchar(256) NOT NULL,
     provider varchar(64) NOT NULL,
     upstream_model varchar(256) NOT NULL,
@@ -39,6 +44,10 @@ CREATE TABLE ledger_entry (
 CREATE TABLE ledger_entry_default PARTITION OF ledger_entry DEFAULT;
 CREATE INDEX ledger_entry_key ON ledger_entry (key_id, admitted_at);
 CREATE INDEX ledger_entry_team ON ledger_entry (team_id, admitted_at) WHERE team_id IS NOT NULL;
+CREATE INDEX ledger_entry_user ON ledger_entry (user_id, admitted_at) WHERE user_id IS NOT NULL;
+CREATE INDEX ledger_entry_customer ON ledger_entry (customer_id, admitted_at) WHERE customer_id IS NOT NULL;
+CREATE INDEX ledger_entry_run ON ledger_entry (key_id, run_id, admitted_at) WHERE run_id IS NOT NULL;
+CREATE INDEX ledger_entry_tags ON ledger_entry USING gin (tags) WHERE tags <> '{}';
 CREATE INDEX ledger_entry_recent ON ledger_entry (admitted_at);
 CREATE INDEX ledger_entry_posted ON ledger_entry USING brin (posted_at);
 
@@ -53,7 +62,7 @@ CREATE TRIGGER ledger_entry_never_changes BEFORE UPDATE OR DELETE ON ledger_entr
 ROLLUPS = """
 CREATE TABLE ledger_rollup (
     scope_kind varchar(16) NOT NULL,
-    scope_id varchar(128) NOT NULL,
+    scope_id varchar(300) COLLATE "C" NOT NULL,
     hour_at timestamptz NOT NULL,
     model varchar(256) NOT NULL,
     requests bigint NOT NULL,
@@ -96,6 +105,10 @@ class Migration(migrations.Migration):
                         ("posting", models.BigIntegerField()),
                         ("key_id", models.UUIDField()),
                         ("team_id", models.CharField(max_length=128, null=True)),
+                        ("user_id", models.CharField(max_length=128, null=True)),
+                        ("customer_id", models.CharField(max_length=128, null=True)),
+                        ("run_id", models.CharField(max_length=128, null=True)),
+                        ("tags", ArrayField(models.CharField(max_length=128))),
                         ("model", models.CharField(max_length=256)),
                         ("provider", models.CharField(max_length=64)),
                         ("upstream_model", models.CharField(max_length=256)),
@@ -134,7 +147,7 @@ class Migration(migrations.Migration):
                             ),
                         ),
                         ("scope_kind", models.CharField(max_length=16)),
-                        ("scope_id", models.CharField(max_length=128)),
+                        ("scope_id", models.CharField(max_length=300)),
                         ("hour_at", models.DateTimeField()),
                         ("model", models.CharField(max_length=256)),
                         ("requests", models.BigIntegerField()),

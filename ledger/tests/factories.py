@@ -13,8 +13,8 @@ from budgets.gate.sync import SyncGate
 from budgets.gate.windows import ActiveWindow, Amounts, active_windows
 from budgets.rules.admission import Admission, Status
 from budgets.rules.calls import new_call_id
-from budgets.rules.settlement import Entry, Settlement, encode
-from budgets.services import ms_of, parsed_limits
+from budgets.rules.settlement import Entry, HeldGroup, Settlement, encode
+from budgets.services import instant_of, ms_of, parsed_limits
 from budgets.usage import query_of
 from keys.models import Key
 from keys.profiles import profiles_for
@@ -46,6 +46,10 @@ def make_entry(*, at_ms: int = NOW_MS, **fields: Any) -> Entry:
         "finished_ms": at_ms + 1000,
         "key_id": KEY_ID,
         "team_id": None,
+        "user_id": None,
+        "customer_id": None,
+        "run_id": None,
+        "tags": (),
         "model": "demo",
         "provider": "demo",
         "upstream_model": "demo",
@@ -87,7 +91,7 @@ def saved_key(*, now: datetime = NOW, **fields: Any) -> Key:
 
 def windows_of(key: Key, *, at_ms: int = NOW_MS) -> tuple[ActiveWindow, ...]:
     """Every window that a call of the key at that instant would be admitted to."""
-    profile = profiles_for([str(key.id)])[str(key.id)]
+    profile = profiles_for([str(key.id)], now=instant_of(at_ms))[str(key.id)]
     return active_windows(profile.scopes, names=names(), root=profile.root, now_ms=at_ms)
 
 
@@ -122,7 +126,7 @@ def admitted_call(
         is_estimated=True,
         http_status=0,
     )
-    record = encode(Settlement(unsettled, root, 0, held))
+    record = encode(Settlement(unsettled, (HeldGroup(root, 0, held),)))
     gate._client.zadd(gate.names.roots, {root: at_ms}, gt=True)
 
     def admit() -> Admission:
@@ -134,7 +138,7 @@ def admitted_call(
         seed(gate, windows)
         admission = admit()
     assert admission.status is Status.ADMITTED
-    return Settlement(call, root, admission.birth_ms, held)
+    return Settlement(call, (HeldGroup(root, admission.birth_ms, held),))
 
 
 def differences(gate: SyncGate, windows: Sequence[ActiveWindow]) -> list[int | None]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -17,6 +16,7 @@ from budgets.models import WindowHistory
 from ledger.models import Entry
 from ledger.posting import post_entries
 from ledger.tests.factories import KEY_ID, NOW, NOW_MS, at, make_entry, posted_entry
+from teams.models import User
 
 pytestmark = pytest.mark.django_db
 ENTRIES = "/admin/ledger/entry/"

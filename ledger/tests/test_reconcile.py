@@ -189,7 +189,7 @@ def test_number_of_questions_does_not_grow_with_the_keys_of_a_batch(gate: SyncGa
             repair_counters(gate=gate, now=NOW)
         return len(queries)
 
-    assert questions(2) == questions(40) == 3
+    assert questions(2) == questions(40) == 4
 
 
 @pytest.mark.django_db(transaction=True)

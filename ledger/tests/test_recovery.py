@@ -104,7 +104,7 @@ def test_call_that_the_ledger_has_is_settled_with_the_cost_there(gate: SyncGate)
 def test_hold_that_is_kept_alive_is_left(gate: SyncGate) -> None:
     key = make_key()
     call = admitted_call(gate, key)
-    gate.extend(call.root, call_ids=[call.entry.id], now_ms=LATER_MS)
+    gate.extend(call.groups[0].root, call_ids=[call.entry.id], now_ms=LATER_MS)
     assert recovery.charge_expired_holds(gate=gate, now_ms=LATER_MS) == 0
     assert held_of(gate, key) == [200, 200, 200]
 
@@ -145,14 +145,14 @@ def test_bad_record_is_kept_and_holds_up_nobody(
     bad = [admitted_call(gate, key, at_ms=NOW_MS + index) for index in range(2)]
     for call in bad:
         record = UNREADABLE if broken == "unreadable" else encode(refused(call))
-        valkey.set(gate.names.hold(call.root, call.entry.id), record)
+        valkey.set(gate.names.hold(call.groups[0].root, call.entry.id), record)
     admitted_call(gate, key, at_ms=NOW_MS + 2)
     admitted_call(gate, other)
     first, second = (recovery.charge_expired_holds(gate=gate, now_ms=LATER_MS + 10) for _ in range(2))
     assert (first, second) == (1, 1)
     assert held_of(gate, other) == [0, 0, 0]
     assert held_of(gate, key) == [400, 400, 400]
-    still_there = gate.expired_holds(bad[0].root, now_ms=LATER_MS + 20 + protocol.HOLD_LIFE_MS, most=10)
+    still_there = gate.expired_holds(bad[0].groups[0].root, now_ms=LATER_MS + 20 + protocol.HOLD_LIFE_MS, most=10)
     assert set(still_there) == {call.entry.id for call in bad}
 
 
@@ -160,7 +160,7 @@ def test_bad_record_is_kept_and_holds_up_nobody(
 def test_hold_that_outlived_the_birth_mark_is_charged_all_the_same(gate: SyncGate, valkey: redis.Redis) -> None:
     key = make_key()
     call = admitted_call(gate, key)
-    valkey.delete(gate.names.birth(call.root))
+    valkey.delete(gate.names.birth(call.groups[0].root))
     assert [recovery.charge_expired_holds(gate=gate, now_ms=LATER_MS) for _ in range(2)] == [1, 0]
     assert spent_of(gate, key) == [200, 200, 200]
 
@@ -171,7 +171,7 @@ def test_idle_roots_are_forgotten_unless_they_hold_something(gate: SyncGate, val
     post_and_settle([admitted_call(gate, idle)], gate=gate, now_ms=NOW_MS)
     call = admitted_call(gate, holding)
     much_later_ms = NOW_MS + recovery.ROOT_IDLE_MS + 2000
-    gate.extend(call.root, call_ids=[call.entry.id], now_ms=much_later_ms)
+    gate.extend(call.groups[0].root, call_ids=[call.entry.id], now_ms=much_later_ms)
     post_and_settle([admitted_call(gate, busy, at_ms=NOW_MS + 5000)], gate=gate, now_ms=NOW_MS)
     recovery.charge_expired_holds(gate=gate, now_ms=much_later_ms)
     assert set(gate.noted_roots()) == {f"key:{holding.id}", f"key:{busy.id}"}

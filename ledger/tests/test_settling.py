@@ -11,6 +11,8 @@ import redis
 
 from budgets.gate.store import sync_gate
 from budgets.gate.sync import SyncGate
+from budgets.services import instant_of
+from keys.services import update_key
 from ledger.models import Entry
 from ledger.posting import post_entries
 from ledger.settling import post_and_settle
@@ -97,8 +99,7 @@ def test_late_settlement_counts_in_the_window_that_admitted_the_call(gate: SyncG
 def test_limit_that_is_added_later_counts_what_its_window_has_already_spent(gate: SyncGate) -> None:
     key = saved_key(budget_limits=limits(("1h", 10)))
     post_and_settle([admitted_call(gate, key, cost=5)], gate=gate, now_ms=NOW_MS)
-    key.budget_limits = [*key.budget_limits, {**key.budget_limits[0], "budget_duration": "24h"}]
-    key.save()
+    update_key(key.token_hash, {"budget_limits": limits(("1h", 10), ("24h", 10))}, now=instant_of(NOW_MS))
     admitted_call(gate, key, at_ms=NOW_MS + 1000)
     assert differences(gate, windows_of(key)) == [0, 0, 0]
     assert [reading.spent for reading in gate.read([active.counter for active in windows_of(key)])] == [5, 5, 5]

@@ -72,7 +72,8 @@ def make_route(**fields: Any) -> ResolvedRoute:
 def make_active(limit: Limit | None = None, *, now_ms: int = 1_800_000_000_000, kind: str = "key") -> ActiveWindow:
     limit = limit or make_limit()
     window = limit.window_at(now_ms, calendar=Calendar())
-    return ActiveWindow(Scope(kind, "k1"), limit, 0, window, "counter", counter_expires_ms(window, now_ms=now_ms))
+    expires_ms = counter_expires_ms(window, now_ms=now_ms)
+    return ActiveWindow(Scope(kind, "k1"), limit, 0, window, "counter", expires_ms, window.end_ms)
 
 
 def make_reading(verdict: Verdict = Verdict.ROOM, *, spent: int = 0, held: int = 0) -> Reading:

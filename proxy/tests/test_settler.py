@@ -13,7 +13,7 @@ from budgets.gate.aio import AsyncGate, Settling
 from budgets.gate.wire import StoreDown, StoreError
 from budgets.rules.calls import new_call_id
 from budgets.rules.limits import LimitUnit
-from budgets.rules.settlement import Entry, HeldWindow, Settlement, decode
+from budgets.rules.settlement import Entry, HeldGroup, HeldWindow, Settlement, decode
 from proxy import settler as settler_module
 from proxy.settler import Settler
 from proxy.tests.gateway import Ledger
@@ -68,6 +68,10 @@ def make_settlement(*, cost: int = 42, call_id: str | None = None) -> Settlement
         finished_ms=NOW,
         key_id="0198f000-0000-7000-8000-000000000001",
         team_id=None,
+        user_id=None,
+        customer_id=None,
+        run_id=None,
+        tags=(),
         model="gpt-4o-mini",
         provider="openai",
         upstream_model="gpt-4o-mini",
@@ -85,7 +89,7 @@ def make_settlement(*, cost: int = 42, call_id: str | None = None) -> Settlement
         http_status=200,
         first_byte_ms=None,
     )
-    return Settlement(entry, ROOT, NOW, (WINDOW,))
+    return Settlement(entry, (HeldGroup(ROOT, NOW, (WINDOW,)),))
 
 
 @pytest.fixture
@@ -117,7 +121,7 @@ async def settler(
 
 
 def charge(settler: Settler, settlement: Settlement) -> str:
-    settler.opened(settlement.entry.id, root=settlement.root)
+    settler.opened(settlement.entry.id, root=settlement.groups[0].root)
     settler.charge(settlement)
     return settlement.entry.id
 

@@ -53,6 +53,9 @@ def test_a_new_team_answers_in_the_shape_that_clients_know(api: Api) -> None:
         "model_id": None,
         "model_spend": {},
         "model_max_budget": {},
+        "model_rpm_limit": None,
+        "model_tpm_limit": None,
+        "budget_id": None,
         "policies": [],
         "allow_team_guardrail_config": False,
         "litellm_model_table": None,
@@ -83,8 +86,7 @@ def test_update_changes_what_it_names_and_answers_with_the_row(api: Api, monkeyp
         {"budget_duration": "1h", "max_budget": Decimal("20.0"), "reset_at": "2026-11-23T15:00:00Z"}
     ]
     assert (data["created_at"], data["updated_at"]) == ("2026-11-23T13:06:59.126000Z", "2026-11-23T14:06:59.126000Z")
-    [entry] = Team.objects.get().budget_limits
-    assert entry["counted_since"] == "2026-11-23T13:06:59.126000Z"
+    assert Team.objects.get().counted_since == {"usd/1h": "2026-11-23T13:06:59.126000Z"}
 
 
 @pytest.mark.parametrize("nothing", [None, []])
