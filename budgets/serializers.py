@@ -63,8 +63,9 @@ def _kind(value: object) -> str:
 class TextField(serializers.CharField):
     """A JSON text and nothing else. An empty one is none, as in web forms."""
 
-    def __init__(self, *, max_length: int = NAME_LENGTH_MAX, required: bool = False) -> None:
+    def __init__(self, *, max_length: int = NAME_LENGTH_MAX, required: bool = False, help_text: str = "") -> None:
         super().__init__(
+            help_text=help_text,
             max_length=max_length,
             required=required,
             allow_null=not required,
@@ -81,8 +82,8 @@ class TextField(serializers.CharField):
 class FlagField(serializers.BooleanField):
     """true, false or null and nothing else."""
 
-    def __init__(self) -> None:
-        super().__init__(required=False, allow_null=True)
+    def __init__(self, *, help_text: str = "") -> None:
+        super().__init__(required=False, allow_null=True, help_text=help_text)
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -93,8 +94,14 @@ class FlagField(serializers.BooleanField):
 class NamesField(serializers.ListField):
     """A list of texts."""
 
-    def __init__(self, *, max_length: int = MODELS_MAX) -> None:
-        super().__init__(child=TextField(required=True), required=False, allow_null=True, max_length=max_length)
+    def __init__(self, *, max_length: int = MODELS_MAX, help_text: str = "") -> None:
+        super().__init__(
+            child=TextField(required=True),
+            required=False,
+            allow_null=True,
+            max_length=max_length,
+            help_text=help_text,
+        )
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, list):
@@ -105,8 +112,8 @@ class NamesField(serializers.ListField):
 class _OptionalField(serializers.Field[Any, Any, Any, Any]):
     """A field that may be missing or null."""
 
-    def __init__(self, *, source: str | None = None) -> None:
-        super().__init__(required=False, allow_null=True, source=source)
+    def __init__(self, *, source: str | None = None, help_text: str = "") -> None:
+        super().__init__(required=False, allow_null=True, source=source, help_text=help_text)
 
     def to_representation(self, value: Any) -> Any:
         return value
@@ -172,11 +179,18 @@ class WeekStartField(_OptionalField):
 class LimitedScopeSerializer(RequestSerializer):
     """The fields that keys and teams have in common. What it validated is budgets.services.LimitFields and more."""
 
-    max_budget = MoneyField(source="max_budget_nanousd")
-    budget_duration = DurationField()
-    budget_limits = BudgetLimitsField()
-    timezone = TextField(max_length=64)
-    week_start = WeekStartField()
-    models = NamesField()
-    metadata = MetadataField()
-    blocked = FlagField()
+    max_budget = MoneyField(
+        source="max_budget_nanousd",
+        help_text="The most that may be spent in each `budget_duration`, in all time without one; null for no limit.",
+    )
+    budget_duration = DurationField(help_text="The period of `max_budget`; needs one.")
+    budget_limits = BudgetLimitsField(
+        help_text="Limits that hold all at once. The list replaces the one before; null or an empty list clears it."
+    )
+    timezone = TextField(
+        max_length=64, help_text="The zone in which hours, days, weeks and months begin, like `Europe/Berlin`."
+    )
+    week_start = WeekStartField(help_text="The day on which weeks begin: 0 for Monday to 6, or its English name.")
+    models = NamesField(help_text="The models that may be called, by public name; null or an empty list for all.")
+    metadata = MetadataField(help_text="Kept as it is and answered again; at most 64 KiB of JSON.")
+    blocked = FlagField(help_text="true refuses every call until it is false again.")
