@@ -217,6 +217,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "DISABLE_ERRORS_AND_WARNINGS": True,  # budgetgate/tests/test_openapi.py says what is missing
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }
 
 # --- clockwork -----------------------------------------------------------------------------------
