@@ -15,6 +15,8 @@ import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from budgetgate import __version__
+
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -83,6 +85,7 @@ BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximu
 SPEND_READER = "ledger.spends.read_spends"
 STORE_DOWN = _choice("BUDGETGATE_STORE_DOWN", "closed", allowed=("closed", "open"))
 UNPRICED = _choice("BUDGETGATE_UNPRICED", "refuse", allowed=("refuse", "allow"))
+UNKNOWN_FIELDS = _choice("BUDGETGATE_UNKNOWN_FIELDS", "refuse", allowed=("refuse", "ignore"))
 OUTPUT_TOKENS_DEFAULT = _positive("BUDGETGATE_OUTPUT_TOKENS_DEFAULT", 4096, maximum=10_000_000)
 UPSTREAM_CONNECT_TIMEOUT_S = _positive("BUDGETGATE_UPSTREAM_CONNECT_TIMEOUT_S", 10, maximum=3600)
 UPSTREAM_READ_TIMEOUT_S = _positive("BUDGETGATE_UPSTREAM_READ_TIMEOUT_S", 600, maximum=86400)
@@ -210,12 +213,12 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "BudgetGate",
+    "DESCRIPTION": "A gateway in front of LLM providers that keeps every budget exactly.",
+    "VERSION": __version__,
+    "POSTPROCESSING_HOOKS": ["budgetgate.openapi.complete"],
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_COERCE_PATH_PK": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
     "DISABLE_ERRORS_AND_WARNINGS": True,  # budgetgate/tests/test_openapi.py says what is missing
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from budgetgate.health import liveliness
+from budgetgate.openapi import docs, openapi_json
 
 admin.site.site_header = admin.site.site_title = "BudgetGate"
 admin.site.index_title = "Administration"
@@ -12,6 +13,8 @@ admin.site.index_title = "Administration"
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
+    path("openapi.json", openapi_json),
+    path("docs", docs),
     path("health/liveliness", liveliness),
     path("health/liveness", liveliness),
     path("", include("keys.urls")),

@@ -4,6 +4,7 @@ A schema is plain OpenAPI 3.1. Every field of a record is described: `record` re
 components under their names; budgetgate/openapi.py puts those that are used into the document.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -11,12 +12,14 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.serializers import BaseSerializer
 
 from budgets.queries import Parameter, QuerySerializer
+from budgets.serializers import LIMIT_ENTRY
 
 Schema = dict[str, Any]
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 _REFERENCE = "#/components/schemas/"
-RECORDS: dict[str, Schema] = {}
+LINKS = "x-links"
+RECORDS: dict[str, Schema] = {"BudgetLimitEntry": LIMIT_ENTRY}
 """Every record by its name."""
 
 
@@ -31,10 +34,12 @@ def documented(
     tag: str | None = None,
     status: int = 200,
     media_type: str = "application/json",
+    links: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Callable[[ViewT], ViewT]:
     """Documents the method of a view (`get`, `post` and so on) that it stands above.
 
-    `path` names the parts of the address with a description or a schema each. Error answers come by themselves.
+    `path` names the parts of the address with a description or a schema each. Error answers come by themselves. `links`
+    says what can be asked next with parts of the answer: `{"get /key/info": {"key": "$response.body#/key"}}`.
     """
     parts = [_path_parameter(name, said) for name, said in (path or {}).items()]
     names = [] if query is None else [_query_parameter(name, field) for name, field in query().fields.items()]
@@ -46,12 +51,13 @@ def documented(
         parameters=[*parts, *names],
         responses={(status, media_type): response},
         tags=None if tag is None else [tag],
+        extensions=None if links is None else {LINKS: links},
     )
     return decorate
 
 
 def _request_of(request: type[BaseSerializer[Any]] | Schema | None) -> Any:
-    return {"application/json": request} if isinstance(request, dict) else request
+    return None if request is None else {"application/json": request}
 
 
 def _path_parameter(name: str, said: str | Schema) -> OpenApiParameter:
@@ -68,6 +74,11 @@ def _query_parameter(name: str, field: Any) -> OpenApiParameter:
     return OpenApiParameter(
         name, schema, OpenApiParameter.QUERY, required=field.required, description=str(field.help_text)
     )
+
+
+def nothing(values: Mapping[str, object]) -> dict[str, Schema]:
+    """The fields of an answer that clients read and that mean nothing here, with the value that each always has."""
+    return {name: anything(f"Means nothing here: always {json.dumps(value)}.") for name, value in values.items()}
 
 
 # --- schemas of answers ---------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from budgets.serializers import NAME_LENGTH_MAX, RequestSerializer
+from budgets.serializers import NAME_LENGTH_MAX, TEXT_PATTERN, RequestSerializer, Schema
 
 NAMES_MAX = 1000
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -26,13 +26,12 @@ _INSTANT = re.compile(INSTANT_PATTERN)
 # A plus that nobody encoded has become a space.
 _LOST_PLUS = re.compile(r"(?<=\d) (?=\d{2}:?\d{2}$)")
 
-Schema = dict[str, Any]
-
 
 class Parameter(serializers.Field[Any, Any, Any, Any]):
     """One name of the query. Subclasses say how its text is read, and the schema of what is allowed."""
 
     takes_many = False
+    secret = False
 
     def __init__(self, *, help_text: str, required: bool = False, default: object = None) -> None:
         missing: dict[str, Any] = {} if required else {"default": default}
@@ -45,8 +44,10 @@ class Parameter(serializers.Field[Any, Any, Any, Any]):
         raise NotImplementedError
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        if isinstance(data, str) and "\0" in data:
-            raise serializers.ValidationError(f"{data!r} has a NUL; allowed is any text without")
+        for text in [data] if isinstance(data, str) else data if isinstance(data, list) else []:
+            if "\0" in text:
+                shown = "it" if self.secret else repr(text[:64])
+                raise serializers.ValidationError(f"{shown} has a NUL; allowed is any text without")
         return super().run_validation(data)
 
     def to_representation(self, value: Any) -> Any:
@@ -54,7 +55,7 @@ class Parameter(serializers.Field[Any, Any, Any, Any]):
 
 
 class TextParameter(Parameter):
-    """A text; with `choices` one of these."""
+    """A text; with `choices` one of these. One that is `secret` is not repeated in messages."""
 
     def __init__(
         self,
@@ -64,8 +65,10 @@ class TextParameter(Parameter):
         required: bool = False,
         choices: Sequence[str] | None = None,
         default: str | None = None,
+        secret: bool = False,
     ) -> None:
         super().__init__(help_text=help_text, required=required, default=default)
+        self.secret = secret
         self.text_length_max = max_length
         self.choices = choices
 
@@ -73,21 +76,21 @@ class TextParameter(Parameter):
     def schema(self) -> Schema:
         if self.choices is not None:
             return {"type": "string", "enum": list(self.choices)}
-        return {"type": "string", "maxLength": self.text_length_max, "pattern": "^[^\\x00]*$"}
+        return {"type": "string", "maxLength": self.text_length_max, "pattern": TEXT_PATTERN}
 
     def to_internal_value(self, data: str) -> str:
-        _check_text(data, max_length=self.text_length_max, choices=self.choices)
+        shown = "it" if self.secret else f"{data[:32]!r}..."
+        _check_text(data, max_length=self.text_length_max, choices=self.choices, shown=shown)
         return data
 
 
-def _check_text(text: str, *, max_length: int, choices: Sequence[str] | None) -> None:
+def _check_text(text: str, *, max_length: int, choices: Sequence[str] | None, shown: str) -> None:
     if choices is not None and text not in choices:
         raise serializers.ValidationError(
             f"{text[:NAME_LENGTH_MAX]!r} is not allowed; allowed are {', '.join(choices)}"
         )
     if len(text) > max_length:
-        message = f"{text[:32]!r}... has {len(text)} characters; allowed are at most {max_length}"
-        raise serializers.ValidationError(message)
+        raise serializers.ValidationError(f"{shown} has {len(text)} characters; allowed are at most {max_length}")
 
 
 class IntParameter(Parameter):
@@ -183,9 +186,7 @@ class NamesParameter(Parameter):
         if len(names) > self.names_max:
             raise serializers.ValidationError(f"{len(names)} names; allowed are at most {self.names_max}")
         for name in names:
-            if "\0" in name:
-                raise serializers.ValidationError(f"{name!r} has a NUL; allowed is any text without")
-            _check_text(name, max_length=self.text_length_max, choices=self.choices)
+            _check_text(name, max_length=self.text_length_max, choices=self.choices, shown=f"{name[:32]!r}...")
         return names
 
 
@@ -199,11 +200,12 @@ class QuerySerializer(RequestSerializer):
         given: dict[str, str | list[str]] = {}
         for name, values in query.lists():
             texts = [text for text in values if text]
-            takes_many = getattr(self.fields.get(name), "takes_many", False)
-            if len(texts) > 1 and not takes_many and name in self.fields:
-                message = f"given {len(texts)} times: {', '.join(texts)[:NAME_LENGTH_MAX]!r}; allowed is one value"
-                raise serializers.ValidationError({name: message})
-            if texts or name not in self.fields:
+            field = self.fields.get(name)
+            takes_many = getattr(field, "takes_many", False)
+            if len(texts) > 1 and field is not None and not takes_many:
+                shown = "" if getattr(field, "secret", False) else f": {', '.join(texts)[:NAME_LENGTH_MAX]!r}"
+                raise serializers.ValidationError({name: f"given {len(texts)} times{shown}; allowed is one value"})
+            if texts or field is None:
                 given[name] = texts if takes_many else "".join(texts[:1])
         return given
 

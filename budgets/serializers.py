@@ -10,9 +10,12 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import orjson
+from django.conf import settings
 from rest_framework import serializers
 
-from budgets.rules.limits import Limit, LimitUnit, parse_duration, parse_maximum
+from budgets.rules.limits import LIMITS_MAX, Enforcement, Limit, LimitUnit, parse_duration, parse_maximum
+from budgets.rules.money import AMOUNT_MAX, USD_MAX
+from budgets.rules.windows import DURATION_HELP, WORDS
 from budgets.services import parsed_limits
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -20,9 +23,58 @@ MODELS_MAX = 1000
 NAME_LENGTH_MAX = 255
 METADATA_BYTES_MAX = 64 * 1024
 
+Schema = dict[str, Any]
+
+# --- what the document says of values --------------------------------------------------------------
+
+TEXT_PATTERN = "^[^\\x00]*$"
+DURATION_PATTERN = (
+    "^([1-9][0-9]{0,8}s|[1-9][0-9]{0,6}m|[1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d|[1-9][0-9]{0,2}w|[1-9][0-9]{0,2}mo"
+    f"|{'|'.join(WORDS)})$"
+)
+USD: Schema = {"type": "number", "minimum": 0, "maximum": float(USD_MAX)}
+USD_TEXT: Schema = {"type": "string", "pattern": r"^([0-9]{1,7}(\.[0-9]{1,9})?)?$"}
+LIMIT_ENTRY_REFERENCE: Schema = {"$ref": "#/components/schemas/BudgetLimitEntry"}
+
+
+def _limit_entry(field: str, maximum: Schema) -> Schema:
+    """The form of a limit whose maximum stands in `field`; the other two are missing or null."""
+    others = {name: {"type": "null"} for name in ("max_budget", "max_tokens", "max_requests") if name != field}
+    return {
+        "type": "object",
+        "required": ["budget_duration", field],
+        "properties": {
+            "budget_duration": {"type": "string", "pattern": DURATION_PATTERN, "description": DURATION_HELP},
+            field: maximum,
+            **others,
+            "enforcement": {
+                "enum": [*(member.value for member in Enforcement), None],
+                "description": "`standard` admits while something is left, `strict` only what certainly fits.",
+            },
+            "reset_at": {"description": "Taken and not read: the gateway computes it."},
+        },
+        "additionalProperties": False,
+    }
+
+
+_WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": AMOUNT_MAX}
+LIMIT_ENTRY: Schema = {
+    "description": "One limit: a duration and one maximum, in USD, tokens or requests.",
+    "anyOf": [
+        _limit_entry("max_budget", {"description": "USD, up to nine decimals.", "anyOf": [USD, USD_TEXT]}),
+        _limit_entry("max_tokens", {"description": "Input and output tokens.", **_WHOLE}),
+        _limit_entry("max_requests", {"description": "Finished calls.", **_WHOLE}),
+    ],
+}
+
+
+# --- requests ---------------------------------------------------------------------------------------
+
 
 class RequestSerializer(serializers.Serializer[Any]):
     """A request whose every field is acted on, or refused: nothing that a client sends is lost.
+
+    Unless the settings say that unknown names are dropped, as some gateways do.
 
     `not_yet` names fields that clients know and that do nothing here yet, with the value that means nothing.
     """
@@ -30,10 +82,17 @@ class RequestSerializer(serializers.Serializer[Any]):
     not_yet: ClassVar[Mapping[str, object]] = {}
 
     def to_internal_value(self, data: Any) -> Any:
+        if drops_unknown_fields():
+            data = {name: value for name, value in data.items() if name in self.fields or name in self.not_yet}
         refused = refusals(data, known=self.fields, not_yet=self.not_yet)
         if refused:
             raise serializers.ValidationError(refused)
         return super().to_internal_value(data)
+
+
+def drops_unknown_fields() -> bool:
+    """Whether names that nobody knows are dropped; what we know and do not act on is refused all the same."""
+    return bool(settings.UNKNOWN_FIELDS == "ignore")
 
 
 def refusals(data: Mapping[str, object], *, known: Collection[str], not_yet: Mapping[str, object]) -> dict[str, str]:
@@ -73,6 +132,12 @@ class TextField(serializers.CharField):
             trim_whitespace=False,
         )
 
+    @property
+    def schema(self) -> Schema:
+        if self.allow_null:
+            return {"type": ["string", "null"], "maxLength": self.max_length, "pattern": TEXT_PATTERN}
+        return {"type": "string", "minLength": 1, "maxLength": self.max_length, "pattern": TEXT_PATTERN}
+
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if data is not None and data is not serializers.empty and not isinstance(data, str):
             raise serializers.ValidationError(f"{_kind(data)} is not a text")
@@ -84,6 +149,10 @@ class FlagField(serializers.BooleanField):
 
     def __init__(self, *, help_text: str = "") -> None:
         super().__init__(required=False, allow_null=True, help_text=help_text)
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": ["boolean", "null"]}
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -103,6 +172,11 @@ class NamesField(serializers.ListField):
             help_text=help_text,
         )
 
+    @property
+    def schema(self) -> Schema:
+        assert isinstance(self.child, TextField), "names are texts"
+        return {"type": ["array", "null"], "items": self.child.schema, "maxItems": self.max_length}
+
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, list):
             raise serializers.ValidationError(f"{_kind(data)} is not a list of texts")
@@ -121,6 +195,10 @@ class _OptionalField(serializers.Field[Any, Any, Any, Any]):
 
 class MetadataField(_OptionalField):
     """A JSON object that is kept as it is; its fractions become JSON's usual doubles."""
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": ["object", "null"]}
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
@@ -144,12 +222,20 @@ def _double(value: object) -> float:
 class MoneyField(_OptionalField):
     """Dollars, as nano-dollars."""
 
+    @property
+    def schema(self) -> Schema:
+        return {"anyOf": [USD, USD_TEXT, {"type": "null"}]}
+
     def to_internal_value(self, data: Any) -> int | None:
         return None if data == "" else parse_maximum(data, unit=LimitUnit.USD, field=self.field_name or "")
 
 
 class DurationField(_OptionalField):
     """The duration of a window, as it was spelled."""
+
+    @property
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"enum": ["", None]}]}
 
     def to_internal_value(self, data: Any) -> str | None:
         if data == "":
@@ -161,12 +247,20 @@ class DurationField(_OptionalField):
 class BudgetLimitsField(_OptionalField):
     """The list of limits, as values."""
 
+    @property
+    def schema(self) -> Schema:
+        return {"type": ["array", "null"], "items": LIMIT_ENTRY_REFERENCE, "maxItems": LIMITS_MAX}
+
     def to_internal_value(self, data: Any) -> tuple[Limit, ...]:
         return parsed_limits(data)
 
 
 class WeekStartField(_OptionalField):
     """The day on which weeks begin: 0 for Monday to 6, or its English name."""
+
+    @property
+    def schema(self) -> Schema:
+        return {"enum": [*range(len(WEEKDAYS)), *WEEKDAYS, None]}
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, str) and data.lower() in WEEKDAYS:

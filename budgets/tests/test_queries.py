@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.test import RequestFactory
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -27,6 +28,10 @@ class ReportQuery(QuerySerializer):
     since = InstantParameter(help_text="From when.")
     until = InstantParameter(help_text="Until when.", end_of_day=True)
     models = NamesParameter(help_text="Which models.", max_length=8)
+
+
+class SecretQuery(QuerySerializer):
+    key = TextParameter(help_text="Which.", max_length=8, secret=True)
 
 
 def parameters(query: str) -> dict[str, Any]:
@@ -112,3 +117,15 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one() -> None:
 )
 def test_a_refusal_names_field_and_value_and_what_is_allowed(query: str, field: str, message: str) -> None:
     assert refusal(query) == {field: message}
+
+
+@pytest.mark.parametrize("query", ["key=sk-a%00", "key=sk-a-long-one", "key=sk-a&key=sk-b"])
+def test_a_secret_is_not_repeated(query: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parameters_of(SecretQuery, Request(RequestFactory().get(f"/?{query}")))
+    assert "sk-" not in str(caught.value.detail)
+
+
+def test_unknown_names_are_dropped_where_the_settings_say_so(settings: LazySettings) -> None:
+    settings.UNKNOWN_FIELDS = "ignore"
+    assert parameters("name=a&pgae=2") == parameters("name=a")
