@@ -18,7 +18,7 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from budgetgate.llm_routes import LLM_PATHS
-from budgets.documents import LINKS, RECORDS, Schema, nullable, record, text
+from budgets.documents import ERROR, LINKS, RECORDS, Schema
 from budgets.serializers import RequestSerializer, drops_unknown_fields
 
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
@@ -28,19 +28,6 @@ SECURITY_SCHEMES: Schema = {
     "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The key and nothing else."},
 }
 
-_ERROR = record(
-    "ErrorFields",
-    {
-        "message": text("What is wrong, with the value and what is allowed."),
-        "type": text("The kind of the error, stable; docs/errors.md lists them."),
-        "param": nullable(text("The field that is wrong, with its path; null where it is none.")),
-        "code": text("The HTTP status, as text."),
-        "budget": {"type": "object", "description": "On a refusal by a budget: the window that refuses, and why."},
-    },
-    required=["message", "type", "param", "code"],
-    d="What went wrong.",
-)
-ERROR = record("Error", {"error": _ERROR}, d="Every error has this form.")
 ERRORS = {
     400: "Something in the request is not allowed; the message names it.",
     401: "No key, or one that is not valid.",

@@ -34,22 +34,26 @@ def documented(
     tag: str | None = None,
     status: int = 200,
     media_type: str = "application/json",
+    also: Mapping[int, Schema] | None = None,
     links: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Callable[[ViewT], ViewT]:
     """Documents the method of a view (`get`, `post` and so on) that it stands above.
 
-    `path` names the parts of the address with a description or a schema each. Error answers come by themselves. `links`
-    says what can be asked next with parts of the answer: `{"get /key/info": {"key": "$response.body#/key"}}`.
+    `path` names the parts of the address with a description or a schema each. Error answers come by themselves; `also`
+    has answers of other statuses whose forms are their own. `links` says what can be asked next with parts of the
+    answer: `{"get /key/info": {"key": "$response.body#/key"}}`.
     """
     parts = [_path_parameter(name, said) for name, said in (path or {}).items()]
     names = [] if query is None else [_query_parameter(name, field) for name, field in query().fields.items()]
-    response = OpenApiResponse(answer or anything("Nothing that matters."), description="The answer.")
+    answers = {status: answer or anything("Nothing that matters."), **(also or {})}
     decorate: Callable[[ViewT], ViewT] = extend_schema(
         summary=summary,
         description=description or None,
         request=_request_of(request),
         parameters=[*parts, *names],
-        responses={(status, media_type): response},
+        responses={
+            (code, media_type): OpenApiResponse(schema, description="The answer.") for code, schema in answers.items()
+        },
         tags=None if tag is None else [tag],
         extensions=None if links is None else {LINKS: links},
     )
@@ -191,3 +195,23 @@ def _listed(values: Sequence[str] | None) -> list[str] | None:
 
 def _without_none(schema: Schema) -> Schema:
     return {name: value for name, value in schema.items() if value is not None}
+
+
+ERROR = record(
+    "Error",
+    {
+        "error": record(
+            "ErrorFields",
+            {
+                "message": text("What is wrong, with the value and what is allowed."),
+                "type": text("The kind of the error, stable; docs/errors.md lists them."),
+                "param": nullable(text("The field that is wrong, with its path; null where it is none.")),
+                "code": text("The HTTP status, as text."),
+                "budget": anything("On a refusal by a budget: the window that refuses, and why."),
+            },
+            required=["message", "type", "param", "code"],
+            d="What went wrong.",
+        )
+    },
+    d="Every error has this form.",
+)

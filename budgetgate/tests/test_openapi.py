@@ -97,6 +97,13 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
             found = found[part]
 
 
+@pytest.mark.parametrize("path", ["/health/liveliness", "/health/readiness"])
+def test_only_health_is_open_to_everybody(document: dict[str, Any], path: str) -> None:
+    assert "security" not in document["paths"][path]["get"]
+    open_paths = {path for path, _, operation in operations(document) if "security" not in operation}
+    assert open_paths == {"/health/liveliness", "/health/liveness", "/health/readiness"}
+
+
 def test_a_field_that_is_not_acted_on_takes_only_what_means_nothing(document: dict[str, Any]) -> None:
     fields = document["components"]["schemas"]["GenerateKey"]["properties"]
     assert fields["key_type"]["enum"] == [None, False, "", [], {}, "default"]
