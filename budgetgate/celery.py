@@ -10,7 +10,12 @@ app = Celery("budgetgate")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-EVERY_S = {"ledger.close_windows": 5.0, "ledger.recover": 10.0, "ledger.repair_counters": 60.0}
+EVERY_S = {
+    "budgetgate.beat": 10.0,
+    "ledger.close_windows": 5.0,
+    "ledger.recover": 10.0,
+    "ledger.repair_counters": 60.0,
+}
 
 # A run that waited for longer than its period is dropped: the next one does its work.
 app.conf.beat_schedule = {

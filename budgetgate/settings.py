@@ -15,6 +15,8 @@ import django_stubs_ext
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from budgetgate import __version__
+
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -84,6 +86,7 @@ SPEND_READER = "ledger.spends.read_spends"
 CUSTOMER_BUDGET_ID = env.str("BUDGETGATE_CUSTOMER_BUDGET_ID", "")
 STORE_DOWN = _choice("BUDGETGATE_STORE_DOWN", "closed", allowed=("closed", "open"))
 UNPRICED = _choice("BUDGETGATE_UNPRICED", "refuse", allowed=("refuse", "allow"))
+UNKNOWN_FIELDS = _choice("BUDGETGATE_UNKNOWN_FIELDS", "refuse", allowed=("refuse", "ignore"))
 OUTPUT_TOKENS_DEFAULT = _positive("BUDGETGATE_OUTPUT_TOKENS_DEFAULT", 4096, maximum=10_000_000)
 UPSTREAM_CONNECT_TIMEOUT_S = _positive("BUDGETGATE_UPSTREAM_CONNECT_TIMEOUT_S", 10, maximum=3600)
 UPSTREAM_READ_TIMEOUT_S = _positive("BUDGETGATE_UPSTREAM_READ_TIMEOUT_S", 600, maximum=86400)
@@ -115,6 +118,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "budgets",
     "catalog",
     "teams",
@@ -205,7 +210,19 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["budgetgate.api.ExactJSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "budgetgate.api.AlwaysJSON",
     "EXCEPTION_HANDLER": "budgetgate.api.handle_exception",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "BudgetGate",
+    "DESCRIPTION": "A gateway in front of LLM providers that keeps every budget exactly.",
+    "VERSION": __version__,
+    "POSTPROCESSING_HOOKS": ["budgetgate.openapi.complete"],
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_COERCE_PATH_PK": False,
+    "DISABLE_ERRORS_AND_WARNINGS": True,  # budgetgate/tests/test_openapi.py says what is missing
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,
 }
 
 # --- clockwork -----------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from budgetgate.health import liveliness
+from budgetgate.health import Health, Liveliness, Readiness, ReadinessDetails, Services
+from budgetgate.openapi import docs, openapi_json
 
 admin.site.site_header = admin.site.site_title = "BudgetGate"
 admin.site.index_title = "Administration"
@@ -12,8 +13,14 @@ admin.site.index_title = "Administration"
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
-    path("health/liveliness", liveliness),
-    path("health/liveness", liveliness),
+    path("openapi.json", openapi_json),
+    path("docs", docs),
+    path("health", Health.as_view()),
+    path("health/liveliness", Liveliness.as_view()),
+    path("health/liveness", Liveliness.as_view()),
+    path("health/readiness", Readiness.as_view()),
+    path("health/readiness/details", ReadinessDetails.as_view()),
+    path("health/services", Services.as_view()),
     path("", include("keys.urls")),
     path("", include("teams.urls")),
 ]

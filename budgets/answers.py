@@ -8,6 +8,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from budgets.documents import (
+    Schema,
+    anything,
+    instant,
+    integer,
+    listing,
+    mapping,
+    nullable,
+    number,
+    record,
+    text,
+)
 from budgets.models import Limits
 from budgets.rules.limits import MAXIMUM_FIELDS, RATE_FIELDS, Enforcement, Limit, LimitUnit, parse_limits
 from budgets.rules.money import nanousd_from_usd, usd_from_nanousd
@@ -19,6 +31,67 @@ from budgets.usage import Spends, WindowUsage
 Answer = dict[str, Any]
 
 _FIELD_OF_UNIT = {unit: field for field, unit in MAXIMUM_FIELDS.items()} | {LimitUnit.PARALLEL: "max_parallel_requests"}
+
+
+_DURATION = text("The duration, as it was given.")
+_MAXIMA = {
+    "max_budget": number("The most that may be spent in a window, in USD.", minimum=0),
+    "max_tokens": integer("The most tokens in a window.", minimum=0),
+    "max_requests": integer("The most finished calls in a window.", minimum=0),
+}
+LIMIT_SCHEMA = record(
+    "BudgetLimit",
+    {
+        "budget_duration": _DURATION,
+        **_MAXIMA,
+        "reset_at": nullable(instant("When the current window ends; null where it never does.")),
+        "enforcement": text("Only where it is not `standard`.", choices=[member.value for member in Enforcement]),
+    },
+    required=["budget_duration", "reset_at"],
+    d="One limit, with one of the three maxima.",
+)
+LIMITS_FIELDS: dict[str, Schema] = {
+    "max_budget": nullable(number("The most that may be spent in each `budget_duration`, in USD.", minimum=0)),
+    "budget_duration": nullable(text("The period of `max_budget`; null for all time.")),
+    "budget_reset_at": nullable(instant("When the current window of `max_budget` ends.")),
+    "budget_limits": listing(LIMIT_SCHEMA, "The limits that hold all at once."),
+    "soft_budget": nullable(number("An amount below `max_budget` that refuses nothing, in USD.", minimum=0)),
+    "budget_id": nullable(text("The tier whose limits hold besides.")),
+    "tpm_limit": nullable(integer("The most tokens in a minute.", minimum=0)),
+    "rpm_limit": nullable(integer("The most requests in a minute.", minimum=0)),
+    "tpd_limit": nullable(integer("The most tokens in a day.", minimum=0)),
+    "max_parallel_requests": nullable(integer("The most calls that run at the same time.", minimum=0)),
+    "model_max_budget": mapping(anything("The limits of this model."), "Limits by model."),
+    "model_rpm_limit": nullable(mapping(integer("Requests.", minimum=0), "The most requests in a minute, by model.")),
+    "model_tpm_limit": nullable(mapping(integer("Tokens.", minimum=0), "The most tokens in a minute, by model.")),
+    "timezone": text("The zone in which hours, days, weeks and months begin."),
+    "week_start": text("The day on which weeks begin.", choices=WEEKDAYS),
+}
+"""What `limits_answer` answers."""
+
+SPENDS_FIELDS: dict[str, Schema] = {
+    "spend": number("Spent in the window of `max_budget`, in USD; without a duration, in all time."),
+    "total_spend": number("Spent in all time, in USD."),
+}
+"""What `spends_answer` answers."""
+
+USAGE_SCHEMA = mapping(
+    record(
+        "WindowUsage",
+        {
+            "current_spend": number("Settled in this window: USD, tokens or requests."),
+            "held": number("Held by calls that are running."),
+            **_MAXIMA,
+            "remaining": number("What is left."),
+            "window_start": instant("When the window began."),
+            "reset_at": instant("When it ends."),
+        },
+        required=["current_spend", "held", "remaining", "window_start", "reset_at"],
+        d="The current window of one limit, with its maximum.",
+    ),
+    "The windows of `budget_limits`, by the duration as it was given.",
+)
+"""What `usage_answer` answers."""
 
 
 def amount_of(amount: int | None, *, unit: LimitUnit) -> Decimal | int | None:

@@ -2,7 +2,20 @@
 
 from datetime import datetime
 
-from budgets.answers import Answer, limits_answer, spends_answer
+from budgets.answers import LIMITS_FIELDS, SPENDS_FIELDS, USAGE_SCHEMA, Answer, limits_answer, spends_answer
+from budgets.documents import (
+    anything,
+    extend,
+    flag,
+    instant,
+    listing,
+    mapping,
+    names,
+    nothing,
+    nullable,
+    record,
+    text,
+)
 from budgets.usage import Spends
 from keys.models import Key
 from keys.serializers import NOT_YET
@@ -29,6 +42,53 @@ NOTHING: Answer = {
     "jwt_key_mappings": None,
 }
 """What clients read that means nothing here yet."""
+
+
+KEY_ROW = record(
+    "KeyRow",
+    {
+        "key_name": text("The last four characters of the key."),
+        "key_alias": nullable(text("The name that people gave it.")),
+        "team_id": nullable(text("The team that it belongs to.")),
+        "models": names("The models that it may call; empty for all."),
+        "metadata": mapping(anything("Whatever was given."), "Kept as it was given."),
+        "blocked": flag("Whether every call is refused."),
+        "expires": nullable(instant("When it stops working; null for never.")),
+        **LIMITS_FIELDS,
+        "budget_limits": nullable(LIMITS_FIELDS["budget_limits"]),
+        **SPENDS_FIELDS,
+        "status": text("`revoked` is a blocked key.", choices=("active", "revoked", "expired")),
+        "created_at": instant("When it was made."),
+        "updated_at": instant("When it was last changed."),
+        **nothing(NOTHING),
+    },
+    d="A key.",
+)
+_TOKEN = {"token": text("The hash of the key, which names it like the key itself.")}
+GENERATED_ANSWER = extend(
+    KEY_ROW,
+    "GeneratedKey",
+    {
+        "key": text("The key; it is shown here only."),
+        **_TOKEN,
+        "token_id": _TOKEN["token"],
+        **nothing({"duration": None}),
+    },
+    d="A key that has just been made.",
+)
+UPDATED_ANSWER = extend(KEY_ROW, "UpdatedKey", {"key": text("What the request named it by."), **_TOKEN}, d="A key.")
+KEY_INFO_ANSWER = record(
+    "KeyInfo",
+    {
+        "key": text("What the request named it by."),
+        "info": extend(KEY_ROW, "KeyWithUsage", {"budget_limits_usage": USAGE_SCHEMA}, d="A key and its windows."),
+    },
+    d="A key, and what is spent of its limits.",
+)
+DELETED_ANSWER = record(
+    "DeletedKeys", {"deleted_keys": names("The keys, as the request named them.")}, d="What is gone."
+)
+LISTED_KEYS = listing(extend(KEY_ROW, "ListedKey", _TOKEN, d="A key in a list."), "Its newest keys.")
 
 
 def key_row(key: Key, *, spends: Spends, now: datetime) -> Answer:

@@ -4,9 +4,11 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
+from budgets.queries import IntParameter, QuerySerializer, TextParameter
 from budgets.serializers import LimitedScopeSerializer, NamesField, RequestSerializer, TextField
 
 KEYS_MAX = 1000
+KEYS_SHOWN_MAX = 1000
 KEY_LENGTH_MAX = 256
 
 NOT_YET: dict[str, Any] = {
@@ -48,17 +50,38 @@ NOT_YET: dict[str, Any] = {
 """What clients may send of a key that is not acted on yet, with the value that means nothing."""
 
 
+class KeyInfoQuery(QuerySerializer):
+    """GET /key/info."""
+
+    key = TextParameter(
+        max_length=KEY_LENGTH_MAX, required=True, secret=True, help_text="Which key: its text or its hash."
+    )
+
+
+class TeamInfoQuery(QuerySerializer):
+    """GET /team/info."""
+
+    team_id = TextParameter(required=True, help_text="Which team.")
+    key_limit = IntParameter(
+        minimum=0, maximum=KEYS_SHOWN_MAX, default=KEYS_SHOWN_MAX, help_text="How many of its keys are shown."
+    )
+
+
 class _KeySerializer(LimitedScopeSerializer):
-    key = TextField(max_length=KEY_LENGTH_MAX)
-    key_alias = TextField()
-    team_id = TextField()
-    duration = TextField(max_length=32)
+    key_alias = TextField(help_text="The name that people give it, once in each team.")
+    team_id = TextField(help_text="The team that it belongs to; null for none.")
+    duration = TextField(
+        max_length=32, help_text='How long it lives from now, like `30d` or `1mo`; `"-1"` or null for ever.'
+    )
 
 
 class GenerateKeySerializer(_KeySerializer):
     """POST /key/generate."""
 
     not_yet: ClassVar = NOT_YET | {"key_type": "default", "send_invite_email": None}
+    key = TextField(
+        max_length=KEY_LENGTH_MAX, help_text="A key of one's own: sk- and 13 to 253 printable characters; else random."
+    )
 
 
 class UpdateKeySerializer(_KeySerializer):
@@ -66,6 +89,7 @@ class UpdateKeySerializer(_KeySerializer):
 
     # In an update a spend of 0 is no default: it asks for a reset.
     not_yet: ClassVar = NOT_YET | {"spend": None, "temp_budget_expiry": None, "temp_budget_increase": None}
+    key = TextField(max_length=KEY_LENGTH_MAX, help_text="Which key: its text or its hash.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs.get("key") and not attrs.get("key_alias"):
@@ -76,8 +100,8 @@ class UpdateKeySerializer(_KeySerializer):
 class DeleteKeysSerializer(RequestSerializer):
     """POST /key/delete."""
 
-    keys = NamesField(max_length=KEYS_MAX)
-    key_aliases = NamesField(max_length=KEYS_MAX)
+    keys = NamesField(max_length=KEYS_MAX, help_text="Which keys: their texts or hashes.")
+    key_aliases = NamesField(max_length=KEYS_MAX, help_text="Which keys: their aliases, instead of `keys`.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if bool(attrs.get("keys")) == bool(attrs.get("key_aliases")):

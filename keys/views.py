@@ -9,27 +9,58 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from budgets.answers import usage_answer
-from budgets.errors import InputError
+from budgets.documents import documented, nothing, record, text
+from budgets.queries import parameters_of
 from budgets.rules.scopes import ScopeLimits, root_of
 from budgets.services import limit_set
 from budgets.usage import Spends, spends_of, usage_of
-from keys.answers import generated_answer, key_row
+from keys.answers import (
+    DELETED_ANSWER,
+    GENERATED_ANSWER,
+    KEY_INFO_ANSWER,
+    LISTED_KEYS,
+    UPDATED_ANSWER,
+    generated_answer,
+    key_row,
+)
 from keys.lookup import key_for, token_hash_of_alias, token_hashes_of_aliases
 from keys.models import Key
 from keys.parsing import token_hash_of
 from keys.profiles import limits_of_key
-from keys.serializers import DeleteKeysSerializer, GenerateKeySerializer, UpdateKeySerializer
+from keys.serializers import (
+    DeleteKeysSerializer,
+    GenerateKeySerializer,
+    KeyInfoQuery,
+    TeamInfoQuery,
+    UpdateKeySerializer,
+)
 from keys.services import KeyFields, create_key, delete_keys, update_key
-from teams.answers import team_row
+from teams.answers import TEAM_WITH_USAGE, team_row
 from teams.scopes import limits_of_team
 from teams.services import team_for
 
-KEYS_SHOWN_MAX = 1000
+TEAM_INFO_ANSWER = record(
+    "TeamInfo",
+    {
+        "team_id": text("Its id."),
+        "team_info": TEAM_WITH_USAGE,
+        "keys": LISTED_KEYS,
+        **nothing({"team_memberships": []}),
+    },
+    d="A team with its keys.",
+)
+_NAMED = {"key": "$response.body#/token"}
 
 
 class GenerateKey(APIView):
     """Makes a key; the answer is the only place where its text ever appears."""
 
+    @documented(
+        "Make a key",
+        request=GenerateKeySerializer,
+        answer=GENERATED_ANSWER,
+        links={"get /key/info": _NAMED, "post /key/update": _NAMED},
+    )
     def post(self, request: Request) -> Response:
         body = GenerateKeySerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -42,6 +73,12 @@ class GenerateKey(APIView):
 class UpdateKey(APIView):
     """Changes what the body names."""
 
+    @documented(
+        "Change a key",
+        request=UpdateKeySerializer,
+        answer=UPDATED_ANSWER,
+        description="`key` or else `key_alias` names it. A field that is left out stays as it is, null empties it.",
+    )
     def post(self, request: Request) -> Response:
         body = UpdateKeySerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -56,8 +93,9 @@ class UpdateKey(APIView):
 class KeyInfo(APIView):
     """Shows a key and the usage of its windows."""
 
+    @documented("Show a key", query=KeyInfoQuery, answer=KEY_INFO_ANSWER)
     def get(self, request: Request) -> Response:
-        presented = _parameter(request, "key")
+        presented = parameters_of(KeyInfoQuery, request)["key"]
         key, now = key_for(presented), timezone.now()
         row = key_row(key, spends=_spends_of_keys([key], now=now)[0], now=now)
         usage = _windows(limits_of_key(key), listed=len(key.budget_limits), team_id=key.team_id, now=now)
@@ -67,6 +105,7 @@ class KeyInfo(APIView):
 class DeleteKeys(APIView):
     """Deletes all of the named keys, or none."""
 
+    @documented("Delete keys", request=DeleteKeysSerializer, answer=DELETED_ANSWER)
     def post(self, request: Request) -> Response:
         body = DeleteKeysSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -81,32 +120,20 @@ class DeleteKeys(APIView):
 class TeamInfo(APIView):
     """Shows a team, the usage of its windows, and its newest keys."""
 
+    @documented("Show a team", query=TeamInfoQuery, answer=TEAM_INFO_ANSWER, tag="team")
     def get(self, request: Request) -> Response:
-        team, now = team_for(_parameter(request, "team_id")), timezone.now()
+        query, now = parameters_of(TeamInfoQuery, request), timezone.now()
+        team = team_for(query["team_id"])
         limits = limits_of_team(team)
         [spends] = spends_of([(limits.scope, limit_set(team))], now=now)
         usage = _windows(limits, listed=len(team.budget_limits), team_id=team.team_id, now=now)
-        keys = list(Key.objects.filter(team=team).order_by("-created_at")[: _key_limit(request)])
+        keys = list(Key.objects.filter(team=team).order_by("-created_at")[: query["key_limit"]])
         rows = [
             {"token": key.token_hash, **key_row(key, spends=spent, now=now)}
             for key, spent in zip(keys, _spends_of_keys(keys, now=now), strict=True)
         ]
         info = {**team_row(team, spends=spends, now=now), "budget_limits_usage": usage}
         return Response({"team_id": team.team_id, "team_info": info, "keys": rows, "team_memberships": []})
-
-
-def _parameter(request: Request, name: str) -> str:
-    value = request.query_params.get(name)
-    if not value:
-        raise InputError(f"{name}: needed in the query", field=name)
-    return value
-
-
-def _key_limit(request: Request) -> int:
-    text = request.query_params.get("key_limit") or str(KEYS_SHOWN_MAX)
-    if not text.isascii() or not text.isdigit() or not int(text[:9]) <= KEYS_SHOWN_MAX or len(text) > 9:
-        raise InputError(f"key_limit: {text!r} is not allowed; allowed is 0 to {KEYS_SHOWN_MAX}", field="key_limit")
-    return int(text)
 
 
 def _spends_of_keys(keys: list[Key], *, now: datetime) -> list[Spends]:

@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from budgets.answers import Answer, limits_answer, spends_answer
+from budgets.answers import LIMITS_FIELDS, SPENDS_FIELDS, USAGE_SCHEMA, Answer, limits_answer, spends_answer
+from budgets.documents import anything, extend, flag, instant, mapping, names, nothing, nullable, record, text
 from budgets.usage import Spends
 from teams.models import Team
 
@@ -24,6 +25,26 @@ NOTHING: Answer = {
     "object_permission_id": None,
 }
 """What clients read that means nothing here yet."""
+
+
+TEAM_ROW = record(
+    "TeamRow",
+    {
+        "team_alias": nullable(text("The name that people gave it.")),
+        "team_id": text("Its id."),
+        "metadata": mapping(anything("Whatever was given."), "Kept as it was given."),
+        "models": names("The models that its keys may call; empty for all."),
+        "blocked": flag("Whether every call of its keys is refused."),
+        **LIMITS_FIELDS,
+        **SPENDS_FIELDS,
+        "updated_at": instant("When it was last changed."),
+        "created_at": instant("When it was made."),
+        **nothing(NOTHING),
+    },
+    d="A team.",
+)
+UPDATED_ANSWER = record("UpdatedTeam", {"team_id": text("Its id."), "data": TEAM_ROW}, d="A team, changed.")
+TEAM_WITH_USAGE = extend(TEAM_ROW, "TeamWithUsage", {"budget_limits_usage": USAGE_SCHEMA}, d="A team and its windows.")
 
 
 def team_row(team: Team, *, spends: Spends, now: datetime) -> Answer:

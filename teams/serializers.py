@@ -42,17 +42,22 @@ NOT_YET: dict[str, Any] = {
 """What clients may send of a team that is not acted on yet, with the value that means nothing."""
 
 
+_ALIAS = "The name that people give it."
+
+
 class NewTeamSerializer(LimitedScopeSerializer):
     """POST /team/new."""
 
     not_yet: ClassVar = NOT_YET
-    team_id = TextField()
-    team_alias = TextField()
+    team_id = TextField(
+        max_length=128, help_text="Its id: up to 128 of the characters A-Z a-z 0-9 . _ : @ -; without one a random one."
+    )
+    team_alias = TextField(help_text=_ALIAS)
 
 
 class UpdateTeamSerializer(LimitedScopeSerializer):
     """POST /team/update."""
 
     not_yet: ClassVar = NOT_YET
-    team_id = TextField(required=True)
-    team_alias = TextField()
+    team_id = TextField(required=True, help_text="Which team.")
+    team_alias = TextField(help_text=_ALIAS)

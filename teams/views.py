@@ -7,9 +7,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from budgets.documents import documented
 from budgets.services import limit_set
 from budgets.usage import Spends, spends_of
-from teams.answers import team_row
+from teams.answers import TEAM_ROW, UPDATED_ANSWER, team_row
 from teams.scopes import limits_of_team
 from teams.serializers import NewTeamSerializer, UpdateTeamSerializer
 from teams.services import TeamFields, create_team, update_team
@@ -18,6 +19,16 @@ from teams.services import TeamFields, create_team, update_team
 class NewTeam(APIView):
     """Makes a team."""
 
+    @documented(
+        "Make a team",
+        request=NewTeamSerializer,
+        answer=TEAM_ROW,
+        links={
+            "get /team/info": {"team_id": "$response.body#/team_id"},
+            "post /team/update": {"team_id": "$response.body#/team_id"},
+            "post /key/generate": {"team_id": "$response.body#/team_id"},
+        },
+    )
     def post(self, request: Request) -> Response:
         body = NewTeamSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -30,6 +41,12 @@ class NewTeam(APIView):
 class UpdateTeam(APIView):
     """Changes what the body names."""
 
+    @documented(
+        "Change a team",
+        request=UpdateTeamSerializer,
+        answer=UPDATED_ANSWER,
+        description="A field that is left out stays as it is, null empties it.",
+    )
     def post(self, request: Request) -> Response:
         body = UpdateTeamSerializer(data=request.data)
         body.is_valid(raise_exception=True)

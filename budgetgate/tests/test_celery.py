@@ -1,10 +1,10 @@
-"""Schedules: every one names a task that exists, and no task of the ledger is left without one."""
+"""Schedules: every one names a task that exists, and none of our tasks is left without one."""
 
 import pytest
 
 from budgetgate.celery import EVERY_S, app
 
-NAMES = ["ledger.close_windows", "ledger.recover", "ledger.repair_counters"]
+NAMES = ["budgetgate.beat", "ledger.close_windows", "ledger.recover", "ledger.repair_counters"]
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,9 @@ def test_every_schedule_names_a_task_that_exists() -> None:
     assert scheduled <= set(app.tasks)
 
 
-def test_every_task_of_the_ledger_is_scheduled_and_has_a_time_limit() -> None:
-    assert {name for name in app.tasks if name.startswith("ledger.")} == set(NAMES) <= set(EVERY_S)
+def test_every_task_of_ours_is_scheduled_and_has_a_time_limit() -> None:
+    ours = {name for name in app.tasks if name.startswith(("budgetgate.", "ledger."))}
+    assert ours == set(NAMES) <= set(EVERY_S)
     assert 0 < app.conf.task_soft_time_limit < app.conf.task_time_limit
 
 

@@ -84,6 +84,11 @@ class Names:
         return f"{self.prefix}:changes"
 
     @property
+    def beat(self) -> str:
+        """The instant at which a worker last gave a sign of life."""
+        return f"{self.prefix}:beat"
+
+    @property
     def spill(self) -> str:
         """Stream of entries that wait for the database."""
         return f"{self.prefix}:spill"

@@ -1,0 +1,101 @@
+"""The LLM routes in the OpenAPI document. They are no addresses of Django's (proxy/entry.py answers them).
+
+A body goes to the provider as it is, so that only what the gateway itself reads is described.
+"""
+
+from typing import Any
+
+from budgets.documents import Schema, anything, integer, listing, nullable, record, text
+
+_ANSWERS_OF_CALLS = {
+    "400": "The body makes no sense, or the model is not known or has no price.",
+    "401": "No key, or one that is unknown, blocked or expired.",
+    "403": "The key may not call this model, or is the master key.",
+    "405": "The address does not know this method.",
+    "413": "The body is too large.",
+    "429": "A window of the key or its team has no room; `error.budget` names it.",
+    "502": "The provider could not be reached, or broke off.",
+    "503": "Budgets cannot be checked: the counter store or the database does not answer.",
+    "504": "The provider did not answer in time.",
+}
+_MODEL_NAME = "The public name of the model."
+
+CHAT_REQUEST: Schema = {
+    "type": "object",
+    "description": "OpenAI's request. What is not named here goes to the provider as it is.",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"type": "string", "minLength": 1, "maxLength": 200, "description": _MODEL_NAME},
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "description": "The conversation so far.",
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {
+                    "role": text("Who speaks.", choices=("system", "developer", "user", "assistant", "tool")),
+                    "content": text("What is said; providers take lists of parts too."),
+                },
+            },
+        },
+        "stream": {"type": ["boolean", "null"], "description": "Whether the answer comes as server-sent events."},
+        "max_tokens": nullable(integer("The longest answer, in tokens.", minimum=1, maximum=1_000_000)),
+        "max_completion_tokens": nullable(integer("The same, as newer clients send it.", minimum=1, maximum=1_000_000)),
+        "n": nullable(integer("How many answers are wanted.", minimum=1, maximum=128)),
+    },
+}
+_MODEL = record(
+    "Model",
+    {
+        "id": text(_MODEL_NAME),
+        "object": text("Always `model`.", choices=("model",)),
+        "created": integer("A fixed instant, in seconds since 1970."),
+        "owned_by": text("Always `budgetgate`."),
+    },
+    d="A model that the key may call.",
+)
+MODELS_ANSWER = record(
+    "Models", {"data": listing(_MODEL), "object": text("Always `list`.", choices=("list",))}, d="The models of a key."
+)
+
+
+def _answers(good: Schema, *, without: frozenset[str] = frozenset()) -> Schema:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    refused = {
+        status: {"description": description, "content": error}
+        for status, description in _ANSWERS_OF_CALLS.items()
+        if status not in without
+    }
+    return {"200": good, **refused}
+
+
+def _operation(summary: str, answers: Schema, **more: Any) -> Schema:
+    return {"summary": summary, "tags": ["llm"], "security": [{"bearer": []}, {"x-api-key": []}], **more, **answers}
+
+
+def _chat() -> Schema:
+    content = {
+        "application/json": {"schema": {"type": "object", "description": "The provider's answer, as it came."}},
+        "text/event-stream": {"schema": anything("The provider's events, with `stream`.")},
+    }
+    answers = {"responses": _answers({"description": "The provider's answer.", "content": content})}
+    body = {"required": True, "content": {"application/json": {"schema": CHAT_REQUEST}}}
+    description = "Admitted against every window of the key and its team, forwarded, metered and charged."
+    return {"post": _operation("Call a chat model", answers, requestBody=body, description=description)}
+
+
+def _models() -> Schema:
+    good = {"description": "The models.", "content": {"application/json": {"schema": MODELS_ANSWER}}}
+    calls_only = frozenset({"400", "413", "429", "502", "504"})
+    return {
+        "get": _operation("List the models that the key may call", {"responses": _answers(good, without=calls_only)})
+    }
+
+
+LLM_PATHS: Schema = {
+    "/chat/completions": _chat(),
+    "/v1/chat/completions": _chat(),
+    "/models": _models(),
+    "/v1/models": _models(),
+}

@@ -1,0 +1,39 @@
+"""What becomes of names in a body that nobody knows, and of those that are known and not acted on."""
+
+from typing import ClassVar
+
+import pytest
+from django.conf import LazySettings
+
+from budgets.serializers import RequestSerializer, TextField
+
+
+class Body(RequestSerializer):
+    not_yet: ClassVar = {"tags": [], "kind": "default"}
+    alias = TextField(help_text="Which.")
+
+
+def errors(body: dict[str, object]) -> dict[str, str]:
+    serializer = Body(data=body)
+    serializer.is_valid()
+    return {name: str(texts[0] if isinstance(texts, list) else texts) for name, texts in serializer.errors.items()}
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
+    assert errors({"alais": "a"}) == {"alais": "unknown field; did you mean alias?"}
+
+
+def test_an_unknown_name_is_dropped_where_the_settings_say_so(settings: LazySettings) -> None:
+    settings.UNKNOWN_FIELDS = "ignore"
+    body = Body(data={"alais": "a", "alias": "b"})
+    body.is_valid(raise_exception=True)
+    assert body.validated_data == {"alias": "b"}
+
+
+@pytest.mark.parametrize("setting", ["refuse", "ignore"])
+def test_what_is_known_and_not_acted_on_is_refused_either_way_unless_it_means_nothing(
+    settings: LazySettings, setting: str
+) -> None:
+    settings.UNKNOWN_FIELDS = setting
+    assert errors({"tags": ["a"]}) == {"tags": "not supported yet; leave it out or send null"}
+    assert errors({"tags": [], "kind": "default"}) == {}
