@@ -28,7 +28,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from budgets.actors import MASTER, Actor
-from budgets.errors import InputError, NotFoundError
+from budgets.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from budgets.rules.limits import LimitError
 from budgets.services import text_of
 from keys.lookup import is_virtual_key
@@ -224,6 +224,10 @@ def _problem_of(exc: Exception) -> Problem | None:
             return Problem(400, str(exc), kind, field)
         case NotFoundError(field=field):
             return Problem(404, str(exc), "not_found_error", field)
+        case ConflictError(field=field):
+            return Problem(409, str(exc), "conflict_error", field)
+        case ForbiddenError():
+            return Problem(403, str(exc), "permission_denied")
         case ValidationError():
             wrong = list(_flat(exc.detail, path=""))
             return Problem(400, "; ".join(f"{path}: {text}" for path, text in wrong), param=wrong[0][0])

@@ -83,6 +83,7 @@ ADMIN_PASSWORD_IS_GIVEN = bool(env.str("BUDGETGATE_ADMIN_PASSWORD", ""))
 TIME_ZONE_OF_WINDOWS = env.str("BUDGETGATE_TIME_ZONE", "UTC")
 BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximum=1024**3)
 SPEND_READER = "ledger.spends.read_spends"
+SPEND_WRITER = "ledger.adjustments.set_spend"
 CUSTOMER_BUDGET_ID = env.str("BUDGETGATE_CUSTOMER_BUDGET_ID", "")
 STORE_DOWN = _choice("BUDGETGATE_STORE_DOWN", "closed", allowed=("closed", "open"))
 UNPRICED = _choice("BUDGETGATE_UNPRICED", "refuse", allowed=("refuse", "allow"))

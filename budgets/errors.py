@@ -27,6 +27,18 @@ class NotFoundError(LookupError):
         self.field = field
 
 
+class ConflictError(ValueError):
+    """What is asked for contradicts what is there now, such as a tier that is deleted while keys refer to it."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ForbiddenError(PermissionError):
+    """The caller may not do this. Where an object that is somebody else's must not be seen, it is NotFoundError."""
+
+
 @contextmanager
 def conflicts_named(conflicts: Mapping[str, InputError]) -> Iterator[None]:
     """Turns the breach of a named unique constraint into its error: only the database can decide between two writers.

@@ -6,12 +6,13 @@ Where the counter store does not know a window, or cannot be reached, the ledger
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Protocol, cast
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 from redis.exceptions import RedisError
 
+from budgets.actors import Actor
 from budgets.gate.store import names, sync_gate
 from budgets.gate.sync import CounterReading
 from budgets.gate.windows import ActiveWindow, active_windows
@@ -73,6 +74,23 @@ def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
     """Asks the ledger, which the settings name, because it stands above this app."""
     reader = cast(SpendReader, import_string(settings.SPEND_READER))
     return reader(queries)
+
+
+class SpendWriter(Protocol):
+    """Corrects what a scope has spent, by an adjustment that never loses what was spent before."""
+
+    def __call__(
+        self, limits: ScopeLimits, *, root: str, to_nanousd: int, by: Actor, reason: str, now: datetime
+    ) -> int: ...
+
+
+def set_spend(limits: ScopeLimits, *, root: str, to_nanousd: int, by: Actor, reason: str, now: datetime) -> int:
+    """Lets a scope have spent `to_nanousd` in its life, and no window of it more; returns what it had spent before.
+
+    The ledger does it, which the settings name, in the transaction of the caller where there is one.
+    """
+    writer = cast(SpendWriter, import_string(settings.SPEND_WRITER))
+    return writer(limits, root=root, to_nanousd=to_nanousd, by=by, reason=reason, now=now)
 
 
 def usage_of(scope: ScopeLimits, *, root: str, now: datetime) -> list[WindowUsage]:
