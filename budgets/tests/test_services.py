@@ -7,11 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import LazySettings
-from django.test.utils import isolate_apps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgets.models import LimitedScope
 from budgets.rules.limits import Enforcement, LimitError, LimitUnit, parse_limits, single_limit
 from budgets.rules.scopes import Scope
 from budgets.rules.windows import Calendar
@@ -27,15 +25,7 @@ from budgets.services import (
     set_limits,
     text_of,
 )
-
-with isolate_apps("budgets"):
-
-    class Holder(LimitedScope):
-        """A scope that is never saved."""
-
-        class Meta:
-            app_label = "budgets"
-
+from budgets.tests.holders import Holder
 
 NOW = datetime(2026, 11, 23, 14, 30, 15, 123457, tzinfo=UTC)
 LATER = NOW + timedelta(days=3, microseconds=1)

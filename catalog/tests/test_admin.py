@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 
 from catalog.models import Route
 from catalog.tests.factories import saved_route
-from teams.models import User
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/catalog/route/add/"
@@ -107,5 +107,5 @@ def test_routes_can_be_deleted_one_by_one_and_together(admin_client: Client) -> 
 
 def test_strangers_see_no_routes(client: Client) -> None:
     assert client.get(LIST).status_code == 302
-    client.force_login(User.objects.create_user("staff", is_staff=True))
+    client.force_login(get_user_model().objects.create_user("staff", is_staff=True))
     assert client.get(LIST).status_code == 403
