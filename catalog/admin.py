@@ -12,6 +12,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from budgets.rules.money import MoneyError, nanousd_from_usd, usd_from_nanousd
 from catalog.models import PRICE_FIELDS, Route
@@ -93,7 +94,7 @@ class RouteAdmin(_Admin):
         return _usd(route.output_nanousd_per_mtok)
 
     def save_model(self, request: HttpRequest, obj: Route, form: forms.ModelForm[Route], change: bool) -> None:
-        save_route(obj)
+        save_route(obj, now=timezone.now())
 
     def delete_model(self, request: HttpRequest, obj: Route) -> None:
         delete_routes([obj])

@@ -12,6 +12,7 @@ from django.conf import settings
 
 from catalog.models import OUTPUT_TOKENS_MAX, PRICE_FIELDS, PRICE_NANOUSD_MAX, TIMEOUT_S_MAX, Route
 
+HTTP_URL = "an http or https address with a host and without a query"
 DEMO_PROVIDER = "demo"
 NAME = re.compile(r"[!-~]{1,200}")
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,49}")
@@ -37,9 +38,10 @@ def _name_problems(route: Route) -> dict[str, str]:
 def _address_problems(route: Route) -> dict[str, str]:
     problems = {}
     built_in = route.provider in settings.PROVIDERS or route.provider == DEMO_PROVIDER
-    if not (built_in if route.base_url == "" else _is_http_url(route.base_url)):
-        allowed = "an http or https address with a host and without a query"
-        problems["base_url"] = _message(route, "base_url", allowed=f"{allowed}, or empty" if built_in else allowed)
+    may_be_empty = built_in or bool(route.credential and route.credential.base_url)
+    if not (may_be_empty if route.base_url == "" else is_http_url(route.base_url)):
+        allowed = f"{HTTP_URL}, or empty" if may_be_empty else HTTP_URL
+        problems["base_url"] = _message(route, "base_url", allowed=allowed)
     if route.api_key_env and not (len(route.api_key_env) <= 100 and _KEY_ENV.fullmatch(route.api_key_env)):
         # The value is not repeated: it may be the key itself.
         problems["api_key_env"] = (
@@ -49,7 +51,8 @@ def _address_problems(route: Route) -> dict[str, str]:
     return problems
 
 
-def _is_http_url(text: str) -> bool:
+def is_http_url(text: str) -> bool:
+    """Whether a text can be the base of a provider's addresses."""
     try:
         url = urlsplit(text)
         has_host = bool(url.hostname) and url.port != 0
