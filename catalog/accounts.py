@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from catalog.models import Route
 from catalog.route_rules import DEMO_PROVIDER
-from catalog.secrets import LostSecretError, Secret, unseal
+from catalog.secrets import LostSecretError, Secret, is_sendable, unseal
 
 Provider = Mapping[str, str]
 """`api_key` and `base_url` of one provider in the settings."""
@@ -52,6 +52,8 @@ def account_of(route: Route, *, providers: Mapping[str, Provider]) -> Account | 
         api_key, source = Secret(providers[route.provider]["api_key"]), f"the key of {route.provider}"
     if source and not api_key.text:
         return NoAccount(f"{source} is not set")
+    if api_key.text and not is_sendable(api_key.text):
+        return NoAccount(f"{source} has characters that no header can carry")
     return Account(base_url, api_key)
 
 

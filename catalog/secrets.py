@@ -6,12 +6,15 @@ What is opened is a `Secret`, which no repr and no text shows. Nothing here logs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
+
+_SENDABLE = re.compile(r"[!-~]{1,4096}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class LostSecretError(ValueError):
 
 class NoSecretKeyError(ValueError):
     """Nothing can be sealed, because the settings have no usable key."""
+
+
+def is_sendable(text: str) -> bool:
+    """Whether a header can carry a key."""
+    return _SENDABLE.fullmatch(text) is not None
 
 
 def make_secret_key() -> str:
