@@ -16,6 +16,7 @@ urlpatterns = [
     path("health/liveness", liveliness),
     path("", include("keys.urls")),
     path("", include("teams.urls")),
+    path("", include("catalog.urls")),
 ]
 
 handler400 = "budgetgate.api.bad_request"

@@ -72,7 +72,11 @@ class RouteTable:
 
     def reload(self) -> None:
         """Reads the rows and the keys that they name. Synchronous: an async caller uses a thread."""
-        self._table = self._build(list(Route.objects.select_related("credential").order_by("model_name")))
+        self.use(list(Route.objects.select_related("credential").order_by("model_name")))
+
+    def use(self, rows: list[Route]) -> None:
+        """Takes these rows, read with their credentials."""
+        self._table = self._build(rows)
 
     def resolve(self, model: str) -> ResolvedRoute | None:
         """The route of a name, or None. `openai/gpt-4o` and `gpt-4o` are two spellings of one name: a row of either
@@ -89,6 +93,11 @@ class RouteTable:
     def names(self) -> list[str]:
         """What GET /v1/models lists."""
         return list(self._table.names)
+
+    def built_ins(self) -> list[ResolvedRoute]:
+        """The models that work without a row."""
+        table = self._table
+        return [route for name in table.names if name not in table.rows and (route := table.built_in(name))]
 
     def _spellings(self, model: str) -> tuple[str, ...]:
         provider, _, bare = model.partition("/")
