@@ -6,6 +6,7 @@ typed and removed, never read.
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +150,8 @@ class CredentialForm(_CredentialForm):
 def _object(value: object) -> dict[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise forms.ValidationError("It is not a JSON object; allowed is one, or nothing.")
+    if "\\u0000" in json.dumps(value):
+        raise forms.ValidationError("It has a NUL, which the database cannot keep.")
     return value or {}
 
 

@@ -213,7 +213,7 @@ def _whole_number(value: object) -> int:
 
 
 def _public_id(value: object) -> Fields:
-    if value is None:
+    if value is None or value == "":
         return {}
     if not isinstance(value, str) or not is_public_id(value):
         raise _WrongError(f"{value!r} is not allowed; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -")

@@ -167,7 +167,7 @@ def test_page_says_why_a_route_is_off(admin_client: Client, settings: Any) -> No
     assert "the stored key is lost" in admin_client.get(change("route", route.pk)).content.decode()
 
 
-@pytest.mark.parametrize("info", ["[1]", "7", "{"])
+@pytest.mark.parametrize("info", ["[1]", "7", "{", '{"a": "\\u0000"}'])
 def test_info_is_an_object(admin_client: Client, info: str) -> None:
     assert list(errors(admin_client.post(ADD, typed(info=info)))) == ["info"]
 
