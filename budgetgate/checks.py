@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from budgetgate.store import client_for
+from catalog.secrets import malformed_keys
 
 MASTER_KEY_CHARS_MIN = 16
 BODY_BYTES_LEAST = 1024
@@ -51,6 +52,20 @@ def check_body_limit(app_configs: Sequence[AppConfig] | None, **kwargs: object) 
             f"BUDGETGATE_BODY_BYTES_MAX is {settings.BODY_BYTES_MAX} bytes, and hardly any call fits; "
             f"allowed is {BODY_BYTES_LEAST} or more",
             id="budgetgate.E003",
+        )
+    ]
+
+
+@register(Tags.security)
+def check_secret_keys(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    wrong = malformed_keys(settings.SECRET_KEYS)  # none at all is no harm until a secret is to be kept
+    if not wrong:
+        return []
+    return [
+        Error(
+            f"BUDGETGATE_SECRET_KEYS has {len(settings.SECRET_KEYS)} keys, and number {wrong[0]} is not one; "
+            "allowed are 32 random bytes in URL-safe base64 (44 characters), separated by commas",
+            id="budgetgate.E005",
         )
     ]
 

@@ -30,7 +30,7 @@ from budgets.documents import (
 from budgets.errors import InputError, NotFoundError
 from budgets.queries import QuerySerializer, TextParameter, parameters_of
 from catalog.routing import ResolvedRoute
-from catalog.services import RouteTable
+from catalog.table import RouteTable
 
 SERVICES = ("database", "store", "worker")
 TAG = "health"

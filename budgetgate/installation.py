@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from budgetgate.embedded import write_private
+from catalog.secrets import make_secret_key
 
 MADE: Mapping[str, Callable[[], str]] = {
     "BUDGETGATE_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(12),
     "BUDGETGATE_MASTER_KEY": lambda: f"sk-{secrets.token_urlsafe(24)}",
+    "BUDGETGATE_SECRET_KEYS": make_secret_key,
     "DJANGO_SECRET_KEY": lambda: secrets.token_urlsafe(50),
 }
 

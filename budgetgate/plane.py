@@ -25,7 +25,7 @@ from budgets.gate.wire import Wire
 from budgets.rules.scopes import KeyProfile
 from budgets.rules.settlement import Entry
 from budgets.usage import SpendReading, query_of
-from catalog.services import RouteTable
+from catalog.table import RouteTable
 from keys.profiles import load_profile
 from ledger.posting import Posted, post_entries
 from ledger.spends import read_spends

@@ -43,6 +43,10 @@ def _choice(name: str, default: str, *, allowed: tuple[str, ...]) -> str:
     return text
 
 
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 DATA_DIR = Path(env.str("BUDGETGATE_DATA_DIR", "var"))
 if not DATA_DIR.is_absolute():
     DATA_DIR = BASE_DIR / DATA_DIR
@@ -80,6 +84,7 @@ WORKERS = _positive("BUDGETGATE_WORKERS", 1, maximum=256)
 MASTER_KEY = env.str("BUDGETGATE_MASTER_KEY", "") or _local("BUDGETGATE_MASTER_KEY")
 ADMIN_PASSWORD = env.str("BUDGETGATE_ADMIN_PASSWORD", "") or _local("BUDGETGATE_ADMIN_PASSWORD")
 ADMIN_PASSWORD_IS_GIVEN = bool(env.str("BUDGETGATE_ADMIN_PASSWORD", ""))
+SECRET_KEYS = _parts(env.str("BUDGETGATE_SECRET_KEYS", "") or _local("BUDGETGATE_SECRET_KEYS"))
 TIME_ZONE_OF_WINDOWS = env.str("BUDGETGATE_TIME_ZONE", "UTC")
 BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximum=1024**3)
 SPEND_READER = "ledger.spends.read_spends"

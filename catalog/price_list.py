@@ -7,7 +7,7 @@ the model unpriced, with the reason: nothing is rounded or left out silently. Pr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -67,6 +67,18 @@ def listed_model(name: str, *, provider: str, now: datetime) -> ListedModel | No
     except _NotExactError as error:
         card, reason = None, str(error)
     return ListedModel(provider=provider, model=entry.id, card=card, unpriced_because=reason)
+
+
+def provider_of(name: str, *, among: Iterable[str]) -> str | None:
+    """The first of these providers that lists the name."""
+    return next((each for each in among if (owner := _provider(each)) and owner.find_model(name)), None)
+
+
+def context_window(name: str, *, provider: str) -> int | None:
+    """Most tokens that a model takes in, as far as the list knows."""
+    owner = _provider(provider)
+    entry = owner.find_model(name) if owner else None
+    return entry.context_window if entry else None
 
 
 def chat_models(provider: str) -> list[str]:

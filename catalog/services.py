@@ -1,230 +1,214 @@
-"""Writes routes, and keeps the table that turns a model name into a route without any I/O.
+"""Every write to routes. Gateways take a change up after its commit.
 
-The table must not touch the database or the environment in `resolve`: that is on the path of every call. It reads
-them in `reload`, which a change of routes or a new day (prices can start on a date) calls. Prices are nano-USD per
-million tokens, timeouts seconds.
+Messages name fields as the API does; the admin, whose fields are the model's own, uses `save_route`.
+A secret is sealed before it reaches a row and shown in no message.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache, partial
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.utils import timezone
 
-from budgets.gate import changes
-from catalog.models import Route
-from catalog.price_list import chat_models, listed_model
-from catalog.pricing import PriceCard, Rates
-from catalog.route_rules import DEMO_PROVIDER, NAME, route_problems
-from catalog.routing import ResolvedRoute
+from budgets.errors import InputError, NotFoundError, conflicts_named
+from catalog.credential_services import credential_for, publish_on_commit, resealed
+from catalog.litellm_config import PlannedRoute, RefusedEntry, plan_model_list
+from catalog.litellm_params import WILDCARD, RouteFields, is_public_id
+from catalog.models import Credential, Route
+from catalog.route_rules import route_problems
 
-logger = logging.getLogger(__name__)
+API_NAMES = {
+    "model_name": "model_name",
+    "provider": "litellm_params.model",
+    "upstream_model": "litellm_params.model",
+    "base_url": "litellm_params.api_base",
+    "api_key_env": "litellm_params.api_key",
+    "input_nanousd_per_mtok": "litellm_params.input_cost_per_token",
+    "output_nanousd_per_mtok": "litellm_params.output_cost_per_token",
+    "cache_read_nanousd_per_mtok": "litellm_params.cache_read_input_token_cost",
+    "cache_write_nanousd_per_mtok": "litellm_params.cache_creation_input_token_cost",
+    "output_tokens_max": "model_info.max_output_tokens",
+    "connect_timeout_s": "litellm_params.timeout",
+    "read_timeout_s": "litellm_params.timeout",
+}
+"""What clients call the fields of a route."""
 
-DEMO_MODEL = "demo"
-DEMO_OUTPUT_TOKENS_MAX = 1024
-DEMO_CARD = PriceCard(
-    rates=Rates.of(input=150_000_000, output=600_000_000, cache_read=75_000_000), source="built-in demo"
-)
-MODEL_NAME_CHARS_MAX = 200
-RESOLVED_MAX = 4096
-"""Names whose answer is kept: callers choose the names, so the memory for them is bounded."""
+_MODEL_NAMES = re.compile(r"\b(" + "|".join(API_NAMES) + r")\b(?= is | has )")
 
 
-def save_route(route: Route) -> None:
-    """Raises ValidationError with a message per field; gateways take the route up after the commit."""
+def create_route(fields: RouteFields, *, now: datetime) -> Route:
+    """Makes a route. Raises InputError."""
+    with conflicts_named(_taken(fields)), transaction.atomic():
+        route = planned_route(fields)
+        _save(route, now=now)
+    return route
+
+
+def update_route(public_id: str, fields: RouteFields, *, now: datetime) -> Route:
+    """Changes what `fields` names. Raises NotFoundError and InputError."""
+    with conflicts_named(_taken(fields)), transaction.atomic():
+        route = route_for(public_id, lock=True)
+        _apply(route, fields)
+        _check(route)
+        _save(route, now=now)
+    return route
+
+
+def delete_route(public_id: str) -> None:
+    """Deletes a route. Raises NotFoundError."""
+    with transaction.atomic():
+        delete_routes([route_for(public_id, lock=True)])
+
+
+def route_for(public_id: str, *, lock: bool = False) -> Route:
+    """The route of that id with its credential, until the end of the transaction nobody else's if locked."""
+    routes = Route.objects.select_related("credential")
+    routes = routes.select_for_update(of=("self",)) if lock else routes
+    route = routes.filter(public_id=public_id).first() if is_public_id(public_id) else None
+    if route is None:
+        raise NotFoundError(f"Model not found, passed model id: {public_id}.", field="id")
+    return route
+
+
+def planned_route(fields: RouteFields) -> Route:
+    """A route as the fields say, checked and not saved. Raises InputError."""
+    route = Route()
+    with transaction.atomic():
+        _apply(route, fields)
+    _check(route)
+    return route
+
+
+def save_route(route: Route, *, now: datetime) -> None:
+    """For the admin. Raises ValidationError with a message per field."""
     problems = route_problems(route)
     if problems:
         raise ValidationError(problems)
     with transaction.atomic():
-        route.save()
-        _publish_on_commit()
+        _save(route, now=now)
 
 
 def delete_routes(routes: Iterable[Route]) -> None:
     with transaction.atomic():
         Route.objects.filter(pk__in=[route.pk for route in routes]).delete()
-        _publish_on_commit()
+        publish_on_commit()
 
 
-def _publish_on_commit() -> None:
-    transaction.on_commit(partial(changes.publish, "routes"))
+def _save(route: Route, *, now: datetime) -> None:
+    route.created_at = route.created_at or now
+    route.updated_at = now
+    route.save()
+    publish_on_commit()
+
+
+def _check(route: Route) -> None:
+    problems = route_problems(route)
+    if "*" in route.model_name:
+        problems["model_name"] = f"model_name is {route.model_name!r}; {WILDCARD}"
+    if problems:
+        message = "; ".join(problems.values())
+        named = _MODEL_NAMES.sub(lambda found: API_NAMES[found[1]], message)
+        raise InputError(named, field=API_NAMES[next(iter(problems))])
+
+
+def _apply(route: Route, fields: RouteFields) -> bool:
+    """Takes the fields over; says whether that changed anything."""
+    before = {name: getattr(route, name) for name in _COLUMNS}
+    _check_id(route, fields)
+    for name in fields.keys() & _COLUMNS - {"info"}:
+        value = fields[name]  # type: ignore[literal-required]  # a name of both
+        setattr(route, name, "" if value is None and name in _TEXT_COLUMNS else value)
+    if "credential" in fields:
+        credential_name = fields["credential"]
+        route.credential = _credential(credential_name) if credential_name else None
+    if "api_key" in fields:
+        route.sealed_api_key = resealed(route.sealed_api_key, fields["api_key"], field="litellm_params.api_key")
+    if "info" in fields:
+        merged = route.info | fields["info"]
+        route.info = {name: value for name, value in merged.items() if value is not None}
+    return any(getattr(route, name) != value for name, value in before.items())
+
+
+def _credential(name: str) -> Credential:
+    """Locked, so that it is not deleted before the route is saved."""
+    try:
+        return credential_for(name, lock=True)
+    except NotFoundError as error:
+        field = "litellm_params.litellm_credential_name"
+        raise InputError(f"{field} is {name!r}; allowed is the name of a credential", field=field) from error
+
+
+_TEXT_COLUMNS = frozenset({"base_url", "api_key_env"})
+_COLUMNS = API_NAMES.keys() | {"credential_id", "enabled", "info", "public_id", "sealed_api_key"}
+
+
+def _check_id(route: Route, fields: RouteFields) -> None:
+    given = fields.get("public_id", route.public_id)
+    if not route._state.adding and given != route.public_id:
+        message = f"model_info.id is {given!r}; allowed is {route.public_id!r}, because the id of a model never changes"
+        raise InputError(message, field="model_info.id")
+
+
+def _taken(fields: RouteFields) -> dict[str, InputError]:
+    name, public_id = fields.get("model_name"), fields.get("public_id")
+    return {
+        "catalog_route_model_name": InputError(
+            f"model_name {name!r} has a route already; several routes of one name are not supported yet",
+            field="model_name",
+        ),
+        "catalog_route_public_id": InputError(
+            f"model_info.id is {public_id!r}, which another model has; allowed is one of its own", field="model_info.id"
+        ),
+    }
+
+
+# --- a model_list ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """One state of the table, replaced as a whole, so that a reader in another thread sees all of it or none."""
+class ImportReport:
+    """What became of each entry, by the name of its model."""
 
-    rows: Mapping[str, ResolvedRoute | None]
-    names: tuple[str, ...]
-    built_in: Callable[[str], ResolvedRoute | None]
-
-
-class RouteTable:
-    """Rows of the database first, then `demo`, then the models of every provider whose key is set."""
-
-    def __init__(
-        self,
-        *,
-        providers: Mapping[str, Mapping[str, str]],
-        connect_timeout_s: float,
-        read_timeout_s: float,
-        clock: Callable[[], datetime] = timezone.now,
-    ) -> None:
-        self._providers = providers
-        self._connect_timeout_s = connect_timeout_s
-        self._read_timeout_s = read_timeout_s
-        self._clock = clock
-        self._table = self._build([])
-
-    @classmethod
-    def from_settings(cls) -> RouteTable:
-        """Knows the built-in models at once, and the rows after the first `reload`."""
-        return cls(
-            providers=settings.PROVIDERS,
-            connect_timeout_s=settings.UPSTREAM_CONNECT_TIMEOUT_S,
-            read_timeout_s=settings.UPSTREAM_READ_TIMEOUT_S,
-        )
-
-    def reload(self) -> None:
-        """Reads the rows and the keys that they name. Synchronous: an async caller uses a thread."""
-        self._table = self._build(list(Route.objects.order_by("model_name")))
-
-    def resolve(self, model: str) -> ResolvedRoute | None:
-        """The route of a name, or None. `openai/gpt-4o` and `gpt-4o` are two spellings of one name: a row of either
-        decides for both, or its price and its switch could be walked around.
-        """
-        table = self._table
-        if len(model) > MODEL_NAME_CHARS_MAX:
-            return None
-        for name in self._spellings(model):
-            if name in table.rows:
-                return table.rows[name]
-        return table.built_in(model)
-
-    def names(self) -> list[str]:
-        """What GET /v1/models lists."""
-        return list(self._table.names)
-
-    def _spellings(self, model: str) -> tuple[str, ...]:
-        provider, _, bare = model.partition("/")
-        if bare:
-            return (model, bare) if provider in self._providers else (model,)
-        return (model, *(f"{each}/{model}" for each in self._providers))
-
-    def _build(self, rows: list[Route]) -> _Table:
-        now = self._clock()
-        resolved = {row.model_name: self._row(row, now=now) for row in rows}
-        names = [name for name, route in resolved.items() if route]
-        names += [name for name in self._built_in_names() if resolved.keys().isdisjoint(self._spellings(name))]
-        built_in = lru_cache(maxsize=RESOLVED_MAX)(partial(self._built_in, now=now))
-        return _Table(rows=resolved, names=tuple(names), built_in=built_in)
-
-    def _built_in_names(self) -> list[str]:
-        keyed = [provider for provider, account in self._providers.items() if account["api_key"]]
-        return [DEMO_MODEL, *(name for provider in keyed for name in chat_models(provider))]
-
-    def _built_in(self, name: str, *, now: datetime) -> ResolvedRoute | None:
-        """A name goes into headers and into the ledger, which take no control signs: no model has such a name."""
-        if not NAME.fullmatch(name):
-            return None
-        if name == DEMO_MODEL:
-            return self._demo()
-        provider, _, bare = name.partition("/")
-        if bare and provider in self._providers:
-            return self._of_provider(bare, provider=provider, now=now, explicit=True)
-        found = (self._of_provider(name, provider=each, now=now, explicit=False) for each in self._providers)
-        return next(filter(None, found), None)
-
-    def _demo(self) -> ResolvedRoute:
-        return ResolvedRoute(
-            model=DEMO_MODEL,
-            provider=DEMO_PROVIDER,
-            upstream_model=DEMO_MODEL,
-            base_url="",
-            api_key="",
-            card=DEMO_CARD,
-            output_tokens_max=DEMO_OUTPUT_TOKENS_MAX,
-            connect_timeout_s=self._connect_timeout_s,
-            read_timeout_s=self._read_timeout_s,
-        )
-
-    def _of_provider(self, name: str, *, provider: str, now: datetime, explicit: bool) -> ResolvedRoute | None:
-        """A name that the price list does not know is taken, unpriced, only when the caller named the provider."""
-        account = self._providers[provider]
-        listed = listed_model(name, provider=provider, now=now)
-        if not account["api_key"] or (listed is None and not explicit):
-            return None
-        return ResolvedRoute(
-            model=name if listed else f"{provider}/{name}",
-            provider=provider,
-            upstream_model=name,
-            base_url=account["base_url"],
-            api_key=account["api_key"],
-            card=listed.card if listed else None,
-            output_tokens_max=None,
-            connect_timeout_s=self._connect_timeout_s,
-            read_timeout_s=self._read_timeout_s,
-        )
-
-    def _row(self, row: Route, *, now: datetime) -> ResolvedRoute | None:
-        """None for a row that is off or cannot work: its name then answers like one that does not exist."""
-        account = self._account(row) if row.enabled else None
-        if account is None:
-            return None
-        base_url, api_key = account
-        return ResolvedRoute(
-            model=row.model_name,
-            provider=row.provider,
-            upstream_model=row.upstream_model,
-            base_url=base_url,
-            api_key=api_key,
-            card=_card_of_row(row, now=now),
-            output_tokens_max=row.output_tokens_max or _output_tokens_max(row.provider),
-            connect_timeout_s=row.connect_timeout_s or self._connect_timeout_s,
-            read_timeout_s=row.read_timeout_s or self._read_timeout_s,
-        )
-
-    def _account(self, row: Route) -> tuple[str, str] | None:
-        """Address and key of a row. The key from the settings goes only to the address from the settings."""
-        if row.provider == DEMO_PROVIDER:
-            return "", ""
-        own = self._providers.get(row.provider, {"base_url": "", "api_key": ""})
-        base_url = row.base_url or own["base_url"]
-        if row.api_key_env:
-            api_key, source = os.environ.get(row.api_key_env, ""), f"the environment variable {row.api_key_env}"
-        else:
-            api_key, source = "" if row.base_url else own["api_key"], f"the key of {row.provider}"
-        may_lack_key = row.base_url and not row.api_key_env  # a server of one's own that asks for none
-        if not base_url or not (api_key or may_lack_key):
-            missing = source if base_url else "its base URL"
-            logger.warning("route %s is off: %s is not set", row.model_name, missing)
-            return None
-        return base_url, api_key
+    created: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    refused: tuple[RefusedEntry, ...]
 
 
-def _output_tokens_max(provider: str) -> int | None:
-    return DEMO_OUTPUT_TOKENS_MAX if provider == DEMO_PROVIDER else None
+def import_model_list(entries: Sequence[object], *, dry_run: bool, now: datetime) -> ImportReport:
+    """Makes or changes a route for each entry, in one transaction; a second run changes nothing.
+
+    An entry changes what it names; what an admin added beside it stays. A refused entry keeps no other one back.
+    """
+    plan = plan_model_list(entries)
+    done: dict[str, list[str]] = {"created": [], "changed": [], "unchanged": []}
+    refused = list(plan.refused)
+    with transaction.atomic():
+        for planned in plan.routes:
+            try:
+                done[_import(planned, now=now)].append(planned.model_name)
+            except InputError as error:
+                refused.append(RefusedEntry(planned.position, planned.model_name, (str(error),)))
+        if dry_run:
+            transaction.set_rollback(True)
+    refused.sort(key=lambda entry: entry.position)
+    names = {outcome: tuple(models) for outcome, models in done.items()}
+    return ImportReport(names["created"], names["changed"], names["unchanged"], tuple(refused))
 
 
-def _card_of_row(row: Route, *, now: datetime) -> PriceCard | None:
-    """The row's own prices, all of them; else the price list's."""
-    if row.input_nanousd_per_mtok is not None and row.output_nanousd_per_mtok is not None:
-        rates = Rates.of(
-            input=row.input_nanousd_per_mtok,
-            output=row.output_nanousd_per_mtok,
-            cache_read=row.cache_read_nanousd_per_mtok,
-            cache_write=row.cache_write_nanousd_per_mtok,
-        )
-        return PriceCard(rates=rates, source="route")
-    if row.provider == DEMO_PROVIDER:
-        return DEMO_CARD
-    listed = listed_model(row.upstream_model, provider=row.provider, now=now)
-    return listed.card if listed else None
+def _import(planned: PlannedRoute, *, now: datetime) -> str:
+    """`created`, `changed` or `unchanged`. Raises InputError."""
+    fields = RouteFields(**planned.fields, model_name=planned.model_name)
+    route = Route.objects.select_for_update().filter(model_name=planned.model_name).first()
+    if route is None:
+        create_route(fields, now=now)
+        return "created"
+    if not _apply(route, fields):
+        return "unchanged"
+    _check(route)
+    _save(route, now=now)
+    return "changed"

@@ -23,6 +23,7 @@ from budgetgate import embedded
 from budgetgate.processes import child_options
 
 MASTER_KEY = "sk-master-key-of-the-tests"
+SECRET_KEY = "a2V5IG9mIHRoZSB0ZXN0cywgb2Ygbm8gb3RoZXIgdXM="
 OWN_VALKEY = "BUDGETGATE_TESTSOWN_VALKEY"  # tells the xdist workers whether the Valkey is ours to flush
 _running: list[tuple[embedded.Server, subprocess.Popen[bytes]]] = []
 _directories: list[Path] = []
@@ -42,6 +43,7 @@ def provide() -> None:
         "DJANGO_SETTINGS_MODULE": "budgetgate.settings",
         "DJANGO_SECRET_KEY": "the secret key of the tests, long enough and of no use to anybody",
         "BUDGETGATE_MASTER_KEY": MASTER_KEY,
+        "BUDGETGATE_SECRET_KEYS": SECRET_KEY,
         "BUDGETGATE_REDIS_PREFIX": f"bgtest-{worker or 'main'}",
         "BUDGETGATE_DATA_DIR": str(_temporary_directory()),
     }

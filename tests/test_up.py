@@ -95,7 +95,7 @@ def test_second_start_keeps_data_and_addresses_and_prints_no_secret(up: Up, firs
         assert database.execute("SELECT count(*) FROM kept").fetchone() == (0,)
     with redis.Redis.from_url(first.local["REDIS_URL"]) as store:
         assert store.get("kept") == b"word"
-    for name in ("BUDGETGATE_MASTER_KEY", "BUDGETGATE_ADMIN_PASSWORD", "DJANGO_SECRET_KEY"):
+    for name in ("BUDGETGATE_MASTER_KEY", "BUDGETGATE_ADMIN_PASSWORD", "BUDGETGATE_SECRET_KEYS", "DJANGO_SECRET_KEY"):
         assert first.local[name] not in up.out
 
 

@@ -10,8 +10,15 @@ from django.conf import LazySettings
 from django.core.checks import run_checks
 
 from budgetgate import embedded
-from budgetgate.checks import check_body_limit, check_master_key, check_store_never_evicts, check_time_zone
+from budgetgate.checks import (
+    check_body_limit,
+    check_master_key,
+    check_secret_keys,
+    check_store_never_evicts,
+    check_time_zone,
+)
 from budgetgate.processes import child_options
+from tests.services import SECRET_KEY
 
 
 def test_no_check_complains_about_the_settings_of_the_tests(valkey: redis.Redis) -> None:
@@ -41,6 +48,19 @@ def test_master_key_is_long_and_begins_with_sk(settings: LazySettings, key: str,
 def test_body_limit_that_fits_no_call_is_an_error(settings: LazySettings) -> None:
     settings.BODY_BYTES_MAX = 1023
     assert [message.id for message in check_body_limit(None)] == ["budgetgate.E003"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"), [((), 0), ((SECRET_KEY,), 0), ((SECRET_KEY, "sk-not-a-key"), 2), ((SECRET_KEY[:-4],), 1)]
+)
+def test_malformed_secret_key_is_an_error_that_does_not_repeat_it(
+    settings: LazySettings, keys: tuple[str, ...], wrong: int
+) -> None:
+    settings.SECRET_KEYS = keys
+    messages = check_secret_keys(None)
+    assert [message.id for message in messages] == (["budgetgate.E005"] if wrong else [])
+    assert all(f"number {wrong} is not one" in message.msg for message in messages)
+    assert not any(key in message.msg for message in messages for key in keys)
 
 
 @pytest.fixture

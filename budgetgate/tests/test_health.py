@@ -12,7 +12,7 @@ from django.test import Client
 from budgetgate import probes
 from budgetgate.tasks import beat
 from budgets.gate.store import names
-from catalog.models import Route
+from catalog.tests.factories import saved_route
 from tests.api import Api, error_of
 from tests.provider.server import Provider
 
@@ -146,7 +146,7 @@ def test_a_service_that_we_do_not_have_is_refused_with_those_that_we_have() -> N
 
 
 def make_route(name: str, *, base_url: str) -> None:
-    Route.objects.create(model_name=name, provider="local", upstream_model="llama", base_url=base_url)
+    saved_route(model_name=name, provider="local", upstream_model="llama", base_url=base_url)
 
 
 @pytest.mark.django_db

@@ -8,12 +8,14 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 
-from catalog.models import Route
-from catalog.tests.factories import saved_route
+from catalog.models import Credential, Route
+from catalog.secrets import make_secret_key, unseal
+from catalog.tests.factories import saved_credential, saved_route
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/catalog/route/add/"
 LIST = "/admin/catalog/route/"
+ADD_CREDENTIAL = "/admin/catalog/credential/add/"
 
 
 @pytest.fixture(autouse=True)
@@ -109,3 +111,96 @@ def test_strangers_see_no_routes(client: Client) -> None:
     assert client.get(LIST).status_code == 302
     client.force_login(get_user_model().objects.create_user("staff", is_staff=True))
     assert client.get(LIST).status_code == 403
+
+
+# --- keys: typed and removed, never read ----------------------------------------------------------
+
+
+def change(model: str, pk: int) -> str:
+    return reverse(f"admin:catalog_{model}_change", args=[pk])
+
+
+def test_typed_key_is_sealed_and_on_no_page(admin_client: Client) -> None:
+    assert admin_client.post(ADD, typed(new_api_key="sk-typed")).status_code == 302
+    route = Route.objects.get()
+    assert unseal(route.sealed_api_key).text == "sk-typed"
+    for address in (LIST, change("route", route.pk), reverse("admin:catalog_route_history", args=[route.pk])):
+        page = admin_client.get(address).content.decode()
+        assert "sk-typed" not in page
+        assert route.sealed_api_key not in page
+    refused = admin_client.post(ADD, typed(new_api_key="sk-typed"))
+    assert refused.status_code == 200
+    assert b"sk-typed" not in refused.content
+
+
+def test_empty_key_keeps_what_is_stored_and_a_tick_removes_it(admin_client: Client) -> None:
+    route = saved_route(api_key="sk-own")
+    admin_client.post(change("route", route.pk), typed(upstream_model="other"))
+    kept = Route.objects.get()
+    assert (kept.upstream_model, kept.sealed_api_key) == ("other", route.sealed_api_key)
+    admin_client.post(change("route", route.pk), typed(forget_api_key="on", api_key_env="HOUSE_API_KEY"))
+    changed = Route.objects.get()
+    assert (changed.sealed_api_key, changed.api_key_env) == ("", "HOUSE_API_KEY")
+
+
+@pytest.mark.parametrize("key", ["sk-with space", "sk-ü", "os.environ/HOUSE_API_KEY"])
+def test_wrong_key_is_named_and_not_repeated(admin_client: Client, key: str) -> None:
+    response = admin_client.post(ADD, typed(new_api_key=key))
+    assert list(errors(response)) == ["new_api_key"]
+    assert key not in response.content.decode()
+
+
+def test_key_has_one_place(admin_client: Client) -> None:
+    response = admin_client.post(ADD, typed(new_api_key="sk-typed", api_key_env="HOUSE_API_KEY"))
+    assert list(errors(response)) == ["api_key_env"]
+
+
+def test_without_a_key_to_seal_with_the_page_says_so(admin_client: Client, settings: Any) -> None:
+    settings.SECRET_KEYS = ()
+    response = admin_client.post(ADD, typed(new_api_key="sk-typed"))
+    assert "BUDGETGATE_SECRET_KEYS is empty" in str(errors(response))
+
+
+def test_page_says_why_a_route_is_off(admin_client: Client, settings: Any) -> None:
+    route = saved_route(api_key="sk-own")
+    settings.SECRET_KEYS = (make_secret_key(),)
+    assert "the stored key is lost" in admin_client.get(change("route", route.pk)).content.decode()
+
+
+@pytest.mark.parametrize("info", ["[1]", "7", "{", '{"a": "\\u0000"}'])
+def test_info_is_an_object(admin_client: Client, info: str) -> None:
+    assert list(errors(admin_client.post(ADD, typed(info=info)))) == ["info"]
+
+
+def test_credential_is_made_used_changed_and_deleted(admin_client: Client) -> None:
+    typed_in = {"name": "shared", "new_api_key": "sk-shared", "base_url": "https://shared.example/v1"}
+    assert admin_client.post(ADD_CREDENTIAL, typed_in).status_code == 302
+    credential = Credential.objects.get()
+    assert unseal(credential.sealed_api_key).text == "sk-shared"
+    assert b"sk-shared" not in admin_client.get(change("credential", credential.pk)).content
+    admin_client.post(ADD, typed(base_url="", credential=str(credential.pk)))
+    assert Route.objects.get().credential == credential
+    refused = admin_client.post(change("credential", credential.pk), {"name": "shared", "base_url": ""})
+    assert "because house-model has none of its own" in str(errors(refused)["base_url"])
+    delete = reverse("admin:catalog_credential_delete", args=[credential.pk])
+    admin_client.post(delete, {"post": "yes"})
+    assert Credential.objects.exists()
+    Route.objects.all().delete()
+    admin_client.post(delete, {"post": "yes"})
+    assert not Credential.objects.exists()
+
+
+def test_credential_problems_are_named_beside_their_fields(admin_client: Client) -> None:
+    saved_credential()
+    assert list(errors(admin_client.post(ADD_CREDENTIAL, {"name": "by_name/x"}))) == ["name", "new_api_key"]
+    response = admin_client.post(ADD_CREDENTIAL, {"name": "house", "base_url": "nowhere"})
+    assert "base_url" in errors(response)
+    response = admin_client.post(ADD_CREDENTIAL, {"name": "house", "base_url": "https://a.example/v1"})
+    assert "allowed is one per name" in str(errors(response))
+
+
+def test_credentials_are_deleted_together(admin_client: Client) -> None:
+    pks = [saved_credential(name=name).pk for name in ("a", "b")]
+    chosen = {"action": "delete_selected", "_selected_action": pks, "post": "yes"}
+    admin_client.post("/admin/catalog/credential/", chosen)
+    assert not Credential.objects.exists()

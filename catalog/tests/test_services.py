@@ -1,230 +1,38 @@
-"""The route table over real rows, and the writes that tell gateways about a change."""
+"""Writes to routes and credentials, and what gateways hear of them."""
 
-import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
+from uuid import UUID
 
 import pytest
 from django.core.exceptions import ValidationError
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from catalog.models import Route
-from catalog.pricing import Rates
-from catalog.services import DEMO_CARD, RESOLVED_MAX, RouteTable, delete_routes, save_route
-from catalog.tests.factories import make_route, saved_route
+from budgets.errors import InputError, NotFoundError
+from catalog.litellm_params import RouteFields
+from catalog.models import Credential, Route
+from catalog.secrets import Secret, unseal
+from catalog.services import create_route, delete_route, delete_routes, import_model_list, save_route, update_route
+from catalog.tests.factories import make_route, saved_credential
 
+pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
-
-
-def make_table(*, openai_key: str = "sk-openai", anthropic_key: str = "") -> RouteTable:
-    providers = {
-        "openai": {"api_key": openai_key, "base_url": "https://openai.example/v1"},
-        "anthropic": {"api_key": anthropic_key, "base_url": "https://anthropic.example/v1"},
-    }
-    return RouteTable(providers=providers, connect_timeout_s=10, read_timeout_s=600, clock=lambda: NOW)
-
-
-def reloaded_table(*, openai_key: str = "sk-openai") -> RouteTable:
-    table = make_table(openai_key=openai_key)
-    table.reload()
-    return table
-
-
-# --- built-in models: no database -----------------------------------------------------------------
-
-
-def test_openai_model_resolves_by_its_name_once_a_key_is_set() -> None:
-    route = make_table().resolve("gpt-4o")
-    assert route is not None
-    assert (route.model, route.provider, route.upstream_model) == ("gpt-4o", "openai", "gpt-4o")
-    assert (route.base_url, route.api_key) == ("https://openai.example/v1", "sk-openai")
-    assert (route.connect_timeout_s, route.read_timeout_s) == (10, 600)
-    assert route.card is not None
-    assert route.card.rates.output == 10_000_000_000
-
-
-def test_both_spellings_are_one_route() -> None:
-    table = make_table()
-    assert table.resolve("openai/gpt-4o") == table.resolve("gpt-4o")
-
-
-def test_dated_name_goes_upstream_as_given() -> None:
-    route = make_table().resolve("gpt-4o-2024-08-06")
-    assert route is not None
-    assert route.upstream_model == "gpt-4o-2024-08-06"
-    assert route.card is not None
-
-
-def test_without_a_key_nothing_of_the_provider_resolves() -> None:
-    table = make_table(openai_key="")
-    assert table.resolve("gpt-4o") is None
-    assert table.resolve("openai/gpt-4o") is None
-    assert table.names() == ["demo"]
-
-
-def test_unlisted_name_resolves_unpriced_only_with_its_provider() -> None:
-    table = make_table()
-    assert table.resolve("gpt-99") is None
-    route = table.resolve("openai/gpt-99")
-    assert route is not None
-    assert (route.model, route.upstream_model, route.card) == ("openai/gpt-99", "gpt-99", None)
-
-
-@pytest.mark.parametrize("name", ["", "openai/", "/gpt-4o", "nobody/gpt-4o", "gpt-4o ", "openai/" + "x" * 200])
-def test_malformed_names_do_not_resolve(name: str) -> None:
-    assert make_table().resolve(name) is None
-
-
-def test_demo_needs_no_key() -> None:
-    route = make_table(openai_key="").resolve("demo")
-    assert route is not None
-    assert (route.provider, route.output_tokens_max, route.card) == ("demo", 1024, DEMO_CARD)
-
-
-def test_names_list_chat_models_of_keyed_providers() -> None:
-    names = make_table(anthropic_key="sk-ant").names()
-    assert {"demo", "gpt-4o", "claude-haiku-4-5"} <= set(names)
-    assert "whisper-1" not in names
-    assert len(names) == len(set(names))
-    table = make_table(anthropic_key="sk-ant")
-    assert all(table.resolve(name) for name in names)
-
-
-def test_answers_are_kept_within_a_bound() -> None:
-    table = make_table()
-    assert table.resolve("openai/kept") is table.resolve("openai/kept")
-    with patch("catalog.services.listed_model", return_value=None) as lookups:
-        for number in range(RESOLVED_MAX + 1):
-            table.resolve(f"openai/name-{number}")
-        table.resolve("openai/name-0")
-        table.resolve(f"openai/name-{RESOLVED_MAX}")
-    assert lookups.call_count == RESOLVED_MAX + 2
-
-
-# --- rows -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.django_db
-def test_row_resolves_with_its_own_prices_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOUSE_API_KEY", "sk-house")
-    saved_route(
-        api_key_env="HOUSE_API_KEY",
-        input_nanousd_per_mtok=7,
-        output_nanousd_per_mtok=9,
-        cache_read_nanousd_per_mtok=1,
-        output_tokens_max=512,
-        connect_timeout_s=3,
-        read_timeout_s=30,
-    )
-    route = reloaded_table().resolve("house-model")
-    assert route is not None
-    assert (route.provider, route.upstream_model) == ("house", "llama-70b")
-    assert (route.base_url, route.api_key) == ("http://127.0.0.1:8000/v1", "sk-house")
-    assert (route.output_tokens_max, route.connect_timeout_s, route.read_timeout_s) == (512, 3, 30)
-    assert route.card is not None
-    assert route.card.source == "route"
-    assert route.card.rates == Rates.of(input=7, output=9, cache_read=1)
-
-
-@pytest.mark.django_db
-def test_row_without_prices_takes_the_lists_or_none() -> None:
-    saved_route(model_name="fast", provider="openai", base_url="", upstream_model="gpt-4o-mini")
-    saved_route(model_name="unknown")
-    table = reloaded_table()
-    fast, unknown = table.resolve("fast"), table.resolve("unknown")
-    assert fast is not None
-    assert fast.api_key == "sk-openai"
-    assert fast.card is not None
-    assert fast.card.rates.input == 150_000_000
-    assert unknown is not None
-    assert unknown.card is None
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("row_name", ["gpt-4o", "openai/gpt-4o"])
-@pytest.mark.parametrize("called", ["gpt-4o", "openai/gpt-4o"])
-def test_row_beats_the_built_in_model_under_both_spellings(row_name: str, called: str) -> None:
-    saved_route(model_name=row_name, input_nanousd_per_mtok=1, output_nanousd_per_mtok=1)
-    table = reloaded_table()
-    route = table.resolve(called)
-    assert route is not None
-    assert (route.model, route.provider) == (row_name, "house")
-    assert [name for name in table.names() if name.endswith("gpt-4o")] == [row_name]
-
-
-@pytest.mark.django_db
-def test_disabled_row_switches_the_built_in_model_off() -> None:
-    saved_route(model_name="gpt-4o", enabled=False)
-    table = reloaded_table()
-    assert table.resolve("gpt-4o") is None
-    assert table.resolve("openai/gpt-4o") is None
-    assert "gpt-4o" not in table.names()
-
-
-@pytest.mark.django_db
-def test_row_without_its_key_is_off_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
-    saved_route(api_key_env="MISSING_API_KEY")
-    saved_route(model_name="fast", provider="openai", base_url="", upstream_model="gpt-4o-mini")
-    with caplog.at_level(logging.WARNING):
-        table = reloaded_table(openai_key="")
-    assert table.resolve("house-model") is None
-    assert table.resolve("fast") is None
-    assert table.names() == ["demo"]
-    assert "route house-model is off: the environment variable MISSING_API_KEY" in caplog.text
-    assert "route fast is off: the key of openai" in caplog.text
-
-
-@pytest.mark.django_db
-def test_key_of_the_settings_never_goes_to_an_address_of_a_row() -> None:
-    saved_route(provider="openai", base_url="http://elsewhere.example/v1")
-    route = reloaded_table().resolve("house-model")
-    assert route is not None
-    assert route.api_key == ""
-
-
-@pytest.mark.django_db
-def test_rows_appear_and_disappear_with_a_reload() -> None:
-    table = reloaded_table()
-    row = saved_route()
-    assert table.resolve("house-model") is None
-    table.reload()
-    assert table.resolve("house-model") is not None
-    assert table.names()[0] == "house-model"
-    row.delete()
-    table.reload()
-    assert table.resolve("house-model") is None
-
-
-@pytest.mark.django_db
-def test_row_of_the_demo_provider_answers_under_another_name() -> None:
-    saved_route(model_name="try-me", provider="demo", base_url="", upstream_model="demo")
-    route = reloaded_table().resolve("try-me")
-    assert route is not None
-    assert (route.model, route.provider, route.card, route.output_tokens_max) == ("try-me", "demo", DEMO_CARD, 1024)
-
-
-def test_table_from_settings_knows_demo() -> None:
-    assert RouteTable.from_settings().resolve("demo") is not None
-
-
-# --- writes ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def published() -> Iterator[list[str]]:
     subjects: list[str] = []
-    with patch("catalog.services.changes.publish", side_effect=lambda *names: subjects.extend(names)):
+    with patch("catalog.credential_services.changes.publish", side_effect=lambda *names: subjects.extend(names)):
         yield subjects
 
 
-@pytest.mark.django_db
 def test_saving_and_deleting_publish_after_the_commit(
     published: list[str], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     route = make_route()
     with django_capture_on_commit_callbacks(execute=True):
-        save_route(route)
+        save_route(route, now=NOW)
         assert published == []
     assert published == ["routes"]
     with django_capture_on_commit_callbacks(execute=True):
@@ -233,16 +41,143 @@ def test_saving_and_deleting_publish_after_the_commit(
     assert not Route.objects.exists()
 
 
-@pytest.mark.django_db
 def test_route_with_problems_is_not_saved(published: list[str]) -> None:
     with pytest.raises(ValidationError) as refused:
-        save_route(make_route(base_url="nowhere", output_tokens_max=0))
+        save_route(make_route(base_url="nowhere", output_tokens_max=0), now=NOW)
     assert set(refused.value.message_dict) == {"base_url", "output_tokens_max"}
     assert not Route.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["openai/new\nx-header: 1", "gpt-4o\r\n", "openai/\x00", "openai/gpt 4o", "openai/ü", ""]
+# --- routes by the API's words --------------------------------------------------------------------
+
+HOUSE = RouteFields(
+    model_name="house", provider="house", upstream_model="llama-70b", base_url="http://127.0.0.1:8000/v1"
 )
-def test_names_that_no_header_can_carry_are_no_models(name: str) -> None:
-    assert make_table().resolve(name) is None
+
+
+def test_route_is_made_with_its_key_sealed(published: list[str]) -> None:
+    saved_credential()
+    route = create_route(HOUSE | {"api_key": Secret("sk-1"), "credential": "house", "info": {"a": 1}}, now=NOW)
+    assert "sk-1" not in route.sealed_api_key
+    assert unseal(route.sealed_api_key) == Secret("sk-1")
+    assert (route.credential, route.info) == (Credential.objects.get(), {"a": 1})
+    assert (route.created_at, route.updated_at) == (NOW, NOW)
+    assert UUID(route.public_id)
+
+
+def test_update_changes_what_is_named_and_keeps_the_rest(published: list[str]) -> None:
+    made = create_route(HOUSE | {"api_key": Secret("sk-1"), "info": {"a": 1, "b": 2}}, now=NOW)
+    route = update_route(made.public_id, {"info": {"a": None, "c": 3}, "enabled": False}, now=NOW + timedelta(hours=1))
+    route.refresh_from_db()
+    assert (route.sealed_api_key, route.info) == (made.sealed_api_key, {"b": 2, "c": 3})
+    assert (route.enabled, route.upstream_model) == (False, "llama-70b")
+    assert (route.created_at, route.updated_at) == (NOW, NOW + timedelta(hours=1))
+
+
+def test_one_kind_of_key_replaces_the_other() -> None:
+    made = create_route(HOUSE | {"api_key": Secret("sk-1"), "api_key_env": None}, now=NOW)
+    named = update_route(made.public_id, {"api_key": None, "api_key_env": "HOUSE_API_KEY"}, now=NOW)
+    assert (named.sealed_api_key, named.api_key_env) == ("", "HOUSE_API_KEY")
+    stored = update_route(made.public_id, {"api_key": Secret("sk-2"), "api_key_env": None}, now=NOW)
+    assert (unseal(stored.sealed_api_key).text, stored.api_key_env) == ("sk-2", "")
+    neither = update_route(made.public_id, {"api_key": None, "api_key_env": None}, now=NOW)
+    assert (neither.sealed_api_key, neither.api_key_env) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        ({"model_name": "a b"}, "model_name", "model_name is 'a b'; allowed is 1 to 200"),
+        ({"model_name": "gpt-*"}, "model_name", "wildcards are not supported yet"),
+        ({"base_url": None}, "litellm_params.api_base", "litellm_params.api_base is ''; allowed is an http"),
+        ({"api_key_env": "HOUSE"}, "litellm_params.api_key", "litellm_params.api_key is not the name of"),
+        (
+            {"input_nanousd_per_mtok": 5},
+            "litellm_params.output_cost_per_token",
+            "litellm_params.output_cost_per_token is empty; allowed is a price, because "
+            "litellm_params.input_cost_per_token has one",
+        ),
+        ({"read_timeout_s": 0}, "litellm_params.timeout", "litellm_params.timeout is 0; allowed is a whole number"),
+        ({"credential": "nobody"}, "litellm_params.litellm_credential_name", "is 'nobody'; allowed is the name"),
+    ],
+)
+def test_problems_have_the_names_that_clients_know(fields: RouteFields, field: str, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        create_route(HOUSE | fields, now=NOW)
+    assert refused.value.field == field
+    assert message in str(refused.value)
+    assert not Route.objects.exists()
+
+
+def test_name_and_id_are_given_once_and_an_id_never_changes() -> None:
+    create_route(HOUSE | {"public_id": "m1"}, now=NOW)
+    other = create_route(HOUSE | {"model_name": "other"}, now=NOW)
+    with pytest.raises(InputError, match="model_name 'house' has a route already"):
+        create_route(HOUSE, now=NOW)
+    with pytest.raises(InputError, match="model_name 'house' has a route already"):
+        update_route(other.public_id, {"model_name": "house"}, now=NOW)
+    with pytest.raises(InputError, match="'m1', which another model has"):
+        create_route(HOUSE | {"model_name": "third", "public_id": "m1"}, now=NOW)
+    with pytest.raises(InputError, match="the id of a model never changes"):
+        update_route(other.public_id, {"public_id": "m2"}, now=NOW)
+
+
+@pytest.mark.parametrize("public_id", ["nobody", "", "a\0b", "x" * 129])
+def test_unknown_route_is_not_found(public_id: str) -> None:
+    for write in (lambda: delete_route(public_id), lambda: update_route(public_id, {}, now=NOW)):
+        with pytest.raises(NotFoundError):
+            write()
+
+
+# --- a model_list ---------------------------------------------------------------------------------
+
+
+def entry(name: str, **params: object) -> dict[str, object]:
+    return {"model_name": name, "litellm_params": {"model": "openai/gpt-4o"} | params}
+
+
+LIST = [
+    entry("clear", api_key="sk-1", api_base="http://127.0.0.1:8000/v1"),
+    entry("named", api_key="os.environ/HOUSE_API_KEY", input_cost_per_token=2.5e-06, output_cost_per_token=1e-05),
+    entry("named"),
+    entry("limited", rpm=10),
+    entry("lost", litellm_credential_name="nobody"),
+    entry("half", input_cost_per_token=0.000001),
+]
+
+
+def test_list_is_imported_once_and_a_second_run_changes_nothing() -> None:
+    first = import_model_list(LIST, dry_run=False, now=NOW)
+    assert (first.created, first.changed, first.unchanged) == (("clear", "named"), (), ())
+    assert [(refused.position, refused.model_name) for refused in first.refused] == [
+        (3, "named"),
+        (4, "limited"),
+        (5, "lost"),
+        (6, "half"),
+    ]
+    assert "litellm_credential_name is 'nobody'" in first.refused[2].reasons[0]
+    rows = list(Route.objects.order_by("model_name").values())
+    second = import_model_list(LIST, dry_run=False, now=NOW + timedelta(days=1))
+    assert (second.created, second.changed, second.unchanged) == ((), (), ("clear", "named"))
+    assert second.refused == first.refused
+    assert list(Route.objects.order_by("model_name").values()) == rows
+
+
+def test_dry_run_reports_the_same_and_writes_nothing(
+    published: list[str], django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        planned = import_model_list(LIST, dry_run=True, now=NOW)
+    assert not Route.objects.exists()
+    assert published == []
+    assert import_model_list(LIST, dry_run=False, now=NOW) == planned
+
+
+def test_changed_entry_changes_what_it_names_and_nothing_beside() -> None:
+    import_model_list(LIST[:1], dry_run=False, now=NOW)
+    Route.objects.update(output_tokens_max=512)
+    report = import_model_list([entry("clear", api_key="sk-2")], dry_run=False, now=NOW)
+    assert report.changed == ("clear",)
+    route = Route.objects.get()
+    assert unseal(route.sealed_api_key) == Secret("sk-2")
+    assert (route.output_tokens_max, route.base_url) == (512, "http://127.0.0.1:8000/v1")
