@@ -225,11 +225,11 @@ class CredentialAdmin(_CredentialAdmin):
         save_credential(obj, now=timezone.now())
 
     def delete_model(self, request: HttpRequest, obj: Credential) -> None:
-        delete_credential(obj.name)
+        delete_credential(obj.name, now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
         for credential in queryset:
-            delete_credential(credential.name)
+            delete_credential(credential.name, now=timezone.now())
 
 
 def _usd(nanousd: int | None) -> Decimal | None:

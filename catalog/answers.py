@@ -13,6 +13,7 @@ from decimal import Decimal
 from django.conf import settings
 
 from budgets.answers import Answer
+from budgets.documents import anything, flag, instant, listing, names, nullable, number, record, text
 from catalog.accounts import NoAccount, account_of, key_source
 from catalog.models import Credential, Route
 from catalog.price_list import context_window
@@ -29,6 +30,104 @@ _OWN_PRICES = {
 }
 _KEPT_FIRST = ("max_input_tokens", "max_tokens", "mode")
 """What somebody may know better than the price list; it decides nothing."""
+
+
+_PRICE = "USD per token; null where nobody knows it."
+_COUNT = "Tokens; null where nobody knows it."
+MODEL_INFO = record(
+    "ModelInfo",
+    {
+        "id": text("The id of the model: its route's, or its name where it needs none."),
+        "db_model": flag("Whether it is a route that somebody made."),
+        "key": text("The provider's name of the model."),
+        "litellm_provider": text("The provider."),
+        "mode": anything("What the model does; chat unless the route says otherwise."),
+        "max_tokens": anything(_COUNT),
+        "max_input_tokens": anything(_COUNT),
+        "max_output_tokens": anything(_COUNT),
+        "input_cost_per_token": nullable(number(_PRICE, minimum=0)),
+        "output_cost_per_token": nullable(number(_PRICE, minimum=0)),
+        "cache_read_input_token_cost": nullable(number(_PRICE, minimum=0)),
+        "cache_creation_input_token_cost": nullable(number(_PRICE, minimum=0)),
+        "price_source": nullable(text("Where the prices come from.")),
+        "blocked": flag("Whether the route is switched off."),
+        "problem": nullable(text("Why the model cannot be called now; null where it can.")),
+        "api_key_from": nullable(text("Where the provider's key comes from; never the key.")),
+        "created_at": instant("When the route was made."),
+        "updated_at": instant("When it was changed last."),
+    },
+    required=["id", "db_model", "key", "litellm_provider", "mode", "blocked", "problem"],
+    d="What is known of a model, with whatever was given in `model_info`.",
+)
+_MODEL_FIELDS = {
+    "model_name": text("The name that callers use."),
+    "litellm_params": anything("Where its calls go, in the words in which it was given; without keys."),
+    "model_info": MODEL_INFO,
+}
+MODEL = record("ModelShown", _MODEL_FIELDS, d="One model.")
+MODEL_LIST = record("ModelsShown", {"data": listing(MODEL)}, d="Models.")
+ROUTE_ROW = record(
+    "RouteRow",
+    {
+        **_MODEL_FIELDS,
+        "model_id": text("The id of the model."),
+        "blocked": flag("Whether the route is switched off."),
+        "created_at": instant("When it was made."),
+        "created_by": nullable(text("Always null; GET /audit/changes says who.")),
+        "updated_at": instant("When it was changed last."),
+        "updated_by": nullable(text("Always null; GET /audit/changes says who.")),
+    },
+    d="A route after a change.",
+)
+GROUP_LIST = record(
+    "ModelGroupList",
+    {
+        "data": listing(
+            record(
+                "ModelGroup",
+                {
+                    "model_group": text("The name that callers use."),
+                    "providers": names("Where its calls may go."),
+                    "max_input_tokens": anything(_COUNT),
+                    "max_output_tokens": anything(_COUNT),
+                    "input_cost_per_token": nullable(number(_PRICE, minimum=0)),
+                    "output_cost_per_token": nullable(number(_PRICE, minimum=0)),
+                    "mode": anything("What the model does."),
+                    "tpm": anything("Means nothing here: always null."),
+                    "rpm": anything("Means nothing here: always null."),
+                },
+                d="All routes of one name.",
+            )
+        )
+    },
+    d="Models by name.",
+)
+CREDENTIAL = record(
+    "Credential",
+    {
+        "credential_name": text("Its name."),
+        "credential_values": anything("`api_base`, where it has one; never the key."),
+        "credential_info": anything("Kept as it was given."),
+        "has_api_key": flag("Whether it has a key."),
+        "problem": nullable(text("Why its key cannot be used; null where it can.")),
+        "created_at": instant("When it was made."),
+        "updated_at": instant("When it was changed last."),
+    },
+    d="A credential without its key.",
+)
+CREDENTIAL_LIST = record(
+    "CredentialList",
+    {"success": flag("Always true."), "credentials": listing(CREDENTIAL)},
+    d="All credentials.",
+)
+CONNECTION = record(
+    "ConnectionTried",
+    {
+        "status": text("Whether the provider answered.", choices=["success", "error"]),
+        "result": anything("What it answered, or why it did not."),
+    },
+    d="What came of the smallest call.",
+)
 
 
 @dataclass(frozen=True, slots=True)

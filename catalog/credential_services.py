@@ -6,15 +6,18 @@ A secret is sealed here and shown in no message. Messages name fields as the API
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.db import transaction
 from django.db.models import QuerySet
 
+from budgets.actors import SYSTEM, Actor
+from budgets.audit import record_change
 from budgets.errors import InputError, NotFoundError, conflicts_named
 from budgets.gate import changes
 from catalog.models import Credential, Route
@@ -38,21 +41,24 @@ class CredentialFields(TypedDict, total=False):
     info: dict[str, object]
 
 
-def create_credential(fields: CredentialFields, *, now: datetime) -> Credential:
+def create_credential(fields: CredentialFields, *, now: datetime, by: Actor = SYSTEM) -> Credential:
     """Makes a credential. Raises InputError."""
     credential = Credential()
     with conflicts_named(_taken(fields)), transaction.atomic():
         _apply(credential, fields)
         save_credential(credential, now=now)
+        _note(by, "create", credential, before={}, after=_credential_record(credential), now=now)
     return credential
 
 
-def update_credential(name: str, fields: CredentialFields, *, now: datetime) -> Credential:
+def update_credential(name: str, fields: CredentialFields, *, now: datetime, by: Actor = SYSTEM) -> Credential:
     """Changes what `fields` names. Raises NotFoundError and InputError."""
     with conflicts_named(_taken(fields)), transaction.atomic():
         credential = credential_for(name, lock=True)
+        before = _credential_record(credential)
         _apply(credential, fields)
         save_credential(credential, now=now)
+        _note(by, "update", credential, before=before, after=_credential_record(credential), now=now)
     return credential
 
 
@@ -68,7 +74,7 @@ def save_credential(credential: Credential, *, now: datetime) -> None:
         publish_on_commit()
 
 
-def delete_credential(name: str) -> None:
+def delete_credential(name: str, *, now: datetime, by: Actor = SYSTEM) -> None:
     """Deletes a credential that no route uses. Raises NotFoundError and InputError."""
     with transaction.atomic():
         credential = credential_for(name, lock=True)
@@ -76,8 +82,21 @@ def delete_credential(name: str) -> None:
         if used_by:
             message = f"credential_name {name!r} is used by {_listed(used_by)}; allowed is one that no model uses"
             raise InputError(message, field="credential_name")
+        _note(by, "delete", credential, before=_credential_record(credential), after={}, now=now)
         credential.delete()
         publish_on_commit()
+
+
+def _credential_record(credential: Credential) -> dict[str, Any]:
+    key = secret_mark(credential.sealed_api_key)
+    return {"name": credential.name, "base_url": credential.base_url, "info": credential.info, "api_key": key}
+
+
+def _note(
+    by: Actor, action: str, credential: Credential, *, before: dict[str, Any], after: dict[str, Any], now: datetime
+) -> None:
+    name = credential.name
+    record_change(by, action=action, kind="credential", subject_id=name, before=before, after=after, now=now)
 
 
 def credential_for(name: str, *, lock: bool = False, field: str = "credential_name") -> Credential:
@@ -119,6 +138,11 @@ def publish_on_commit() -> None:
 
 
 # --- secrets --------------------------------------------------------------------------------------
+
+
+def secret_mark(sealed_api_key: str) -> str | None:
+    """What an audit shows of a key: whether there is one, and a mark that changes with it."""
+    return f"sealed ({hashlib.sha256(sealed_api_key.encode()).hexdigest()[:8]})" if sealed_api_key else None
 
 
 def sealed(api_key: Secret, *, field: str) -> str:

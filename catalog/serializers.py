@@ -7,21 +7,31 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from budgets.serializers import FlagField, MetadataField, RequestSerializer, TextField, refusals
+from budgets.serializers import FlagField, MetadataField, RequestSerializer, Schema, TextField, refusals
 from catalog.answers import ModelEntry
 from catalog.credential_services import CredentialFields
 from catalog.litellm_params import ENVIRONMENT, RouteFields, api_key_problem, route_fields
 from catalog.secrets import Secret
 
 MODEL_NAME_LENGTH_MAX = 200
+PARAMS = (
+    "Where calls go: `model` (provider/name), `api_key`, `api_base`, `litellm_credential_name`, `timeout`, "
+    "`max_tokens`, and own prices in USD per token (`input_cost_per_token`, `output_cost_per_token`, "
+    "`cache_read_input_token_cost`, `cache_creation_input_token_cost`)."
+)
+INFO = "`id`, `max_output_tokens`, the same prices; anything else is kept and answered again."
 CHAT_MODES = ("chat", "completion")
 
 
 class ObjectField(serializers.Field[Any, Any, Any, Any]):
     """A JSON object, with its numbers exactly as they were written. null is none."""
 
-    def __init__(self, *, required: bool = False) -> None:
-        super().__init__(required=required, allow_null=not required)
+    def __init__(self, *, help_text: str, required: bool = False) -> None:
+        super().__init__(required=required, allow_null=not required, help_text=help_text)
+
+    @property
+    def schema(self) -> Schema:
+        return {"type": "object"} if self.required else {"type": ["object", "null"]}
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
@@ -35,10 +45,10 @@ class ObjectField(serializers.Field[Any, Any, Any, Any]):
 class NewModelSerializer(RequestSerializer):
     """POST /model/new."""
 
-    model_name = TextField(max_length=MODEL_NAME_LENGTH_MAX, required=True)
-    litellm_params = ObjectField(required=True)
-    model_info = ObjectField()
-    blocked = FlagField()
+    model_name = TextField(max_length=MODEL_NAME_LENGTH_MAX, required=True, help_text="The name that callers use.")
+    litellm_params = ObjectField(required=True, help_text=PARAMS)
+    model_info = ObjectField(help_text=INFO)
+    blocked = FlagField(help_text="true switches the route off.")
 
     def route_fields(self) -> RouteFields:
         """Raises ValidationError."""
@@ -53,10 +63,10 @@ class NewModelSerializer(RequestSerializer):
 class UpdateModelSerializer(RequestSerializer):
     """POST /model/update and PATCH /model/{id}/update. null leaves everything as it is."""
 
-    model_name = TextField(max_length=MODEL_NAME_LENGTH_MAX)
-    litellm_params = ObjectField()
-    model_info = ObjectField()
-    blocked = FlagField()
+    model_name = TextField(max_length=MODEL_NAME_LENGTH_MAX, help_text="The name that callers use.")
+    litellm_params = ObjectField(help_text=PARAMS)
+    model_info = ObjectField(help_text=INFO)
+    blocked = FlagField(help_text="true switches the route off.")
 
     def route_fields(self, *, shown: ModelEntry) -> RouteFields:
         """What differs from what the API shows: clients send all of it back. Raises ValidationError."""
@@ -87,15 +97,15 @@ def checked_fields(params: Mapping[str, Any], info: Mapping[str, Any]) -> RouteF
 class ModelIdSerializer(RequestSerializer):
     """POST /model/delete, /model/block and /model/unblock."""
 
-    id = TextField(required=True)
+    id = TextField(required=True, help_text="The id of the model, from `model_info`.")
 
 
 class ConnectionSerializer(RequestSerializer):
     """POST /health/test_connection."""
 
-    mode = TextField()
-    litellm_params = ObjectField(required=True)
-    model_info = ObjectField()
+    mode = TextField(help_text="chat or completion.")
+    litellm_params = ObjectField(required=True, help_text=PARAMS)
+    model_info = ObjectField(help_text=INFO)
 
     def validate_mode(self, mode: str | None) -> str | None:
         if mode not in (None, *CHAT_MODES):
@@ -118,9 +128,9 @@ class CredentialSerializer(RequestSerializer):
     """PATCH /credentials/{name}."""
 
     not_yet: ClassVar = {"model_id": None}
-    credential_name = TextField()
-    credential_values = ObjectField()
-    credential_info = MetadataField()
+    credential_name = TextField(help_text="Its name.")
+    credential_values = ObjectField(help_text="`api_key` and `api_base`.")
+    credential_info = MetadataField(help_text="Kept as it is and answered again.")
 
     def credential_fields(self) -> CredentialFields:
         """Raises ValidationError."""
@@ -136,8 +146,8 @@ class CredentialSerializer(RequestSerializer):
 class NewCredentialSerializer(CredentialSerializer):
     """POST /credentials."""
 
-    credential_name = TextField(required=True)
-    credential_values = ObjectField(required=True)
+    credential_name = TextField(required=True, help_text="Its name.")
+    credential_values = ObjectField(required=True, help_text="`api_key` and `api_base`.")
 
 
 def _credential_values(values: Mapping[str, Any]) -> CredentialFields:

@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from budgets.actors import SYSTEM, Actor
+from budgets.audit import record_change
 from budgets.errors import InputError, NotFoundError, conflicts_named
-from catalog.credential_services import credential_for, publish_on_commit, resealed
+from catalog.credential_services import credential_for, publish_on_commit, resealed, secret_mark
 from catalog.litellm_config import PlannedRoute, RefusedEntry, plan_model_list
 from catalog.litellm_params import WILDCARD, RouteFields, is_public_id
 from catalog.models import Credential, Route
@@ -40,28 +43,46 @@ API_NAMES = {
 _MODEL_NAMES = re.compile(r"\b(" + "|".join(API_NAMES) + r")\b(?= is | has )")
 
 
-def create_route(fields: RouteFields, *, now: datetime) -> Route:
+def create_route(fields: RouteFields, *, now: datetime, by: Actor = SYSTEM) -> Route:
     """Makes a route. Raises InputError."""
     with conflicts_named(_taken(fields)), transaction.atomic():
         route = planned_route(fields)
         _save(route, now=now)
+        _record(by, "create", route, before={}, after=_route_record(route), now=now)
     return route
 
 
-def update_route(public_id: str, fields: RouteFields, *, now: datetime) -> Route:
+def update_route(public_id: str, fields: RouteFields, *, now: datetime, by: Actor = SYSTEM) -> Route:
     """Changes what `fields` names. Raises NotFoundError and InputError."""
     with conflicts_named(_taken(fields)), transaction.atomic():
         route = route_for(public_id, lock=True)
+        before = _route_record(route)
         _apply(route, fields)
         _check(route)
         _save(route, now=now)
+        _record(by, "update", route, before=before, after=_route_record(route), now=now)
     return route
 
 
-def delete_route(public_id: str) -> None:
+def delete_route(public_id: str, *, now: datetime, by: Actor = SYSTEM) -> None:
     """Deletes a route. Raises NotFoundError."""
     with transaction.atomic():
-        delete_routes([route_for(public_id, lock=True)])
+        route = route_for(public_id, lock=True)
+        _record(by, "delete", route, before=_route_record(route), after={}, now=now)
+        delete_routes([route])
+
+
+def _route_record(route: Route) -> dict[str, Any]:
+    """A route as an audit shows it: of a key only whether there is one, and a mark that changes with it."""
+    record: dict[str, Any] = {name: getattr(route, name) for name in sorted(_COLUMNS - {"sealed_api_key", "public_id"})}
+    return {**record, "own_api_key": secret_mark(route.sealed_api_key)}
+
+
+def _record(
+    by: Actor, action: str, route: Route, *, before: dict[str, Any], after: dict[str, Any], now: datetime
+) -> None:
+    subject_id = str(route.public_id)
+    record_change(by, action=action, kind="route", subject_id=subject_id, before=before, after=after, now=now)
 
 
 def route_for(public_id: str, *, lock: bool = False) -> Route:

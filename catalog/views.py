@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 from django.utils import timezone
 from rest_framework import serializers
@@ -10,9 +10,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from budgets.documents import documented, flag, record, text
 from budgets.errors import NotFoundError
-from budgets.serializers import refusals
-from catalog.answers import credential_answer, group_answer, route_entry, route_row
+from budgets.queries import FlagParameter, QuerySerializer, TextParameter, parameters_of
+from budgets.requests import actor_of
+from catalog.answers import (
+    CONNECTION,
+    CREDENTIAL,
+    CREDENTIAL_LIST,
+    GROUP_LIST,
+    MODEL_LIST,
+    ROUTE_ROW,
+    credential_answer,
+    group_answer,
+    route_entry,
+    route_row,
+)
 from catalog.connection import try_route
 from catalog.credential_services import create_credential, credential_for, delete_credential, update_credential
 from catalog.listing import model_entries
@@ -27,22 +40,41 @@ from catalog.serializers import (
 )
 from catalog.services import create_route, delete_route, planned_route, route_for, update_route
 
-FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
+ID = {"public_id": "The id of the model, from `model_info`."}
+NAME = {"name": "The name of the credential."}
+DONE = record("CredentialDone", {"success": flag("Always true."), "message": text("What was done.")}, d="Done.")
+
+
+class ModelInfoQuery(QuerySerializer):
+    """The query of /model/info. No model is for some teams only, so all are included in any case."""
+
+    not_yet: ClassVar = {"teamId": ""}
+    litellm_model_id = TextParameter(help_text="Only the model of this id.")
+    include_team_models = FlagParameter(help_text="Changes nothing: no model is for some teams only.", default=False)
+    healthy_only = FlagParameter(help_text="Only models that can be called now.", default=False)
+
+
+class ModelGroupQuery(QuerySerializer):
+    """The query of /model_group/info."""
+
+    model_group = TextParameter(help_text="Only the group of this name.")
 
 
 class NewModel(APIView):
     """Makes a route."""
 
+    @documented("Make a route", request=NewModelSerializer, answer=ROUTE_ROW, tag="models")
     def post(self, request: Request) -> Response:
         body = NewModelSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         now = timezone.now()
-        return Response(route_row(create_route(body.route_fields(), now=now), now=now))
+        return Response(route_row(create_route(body.route_fields(), now=now, by=actor_of(request)), now=now))
 
 
 class UpdateModel(APIView):
     """Changes what the body names, of the route whose id is in `model_info`."""
 
+    @documented("Change a route", request=UpdateModelSerializer, answer=ROUTE_ROW, tag="models")
     def post(self, request: Request) -> Response:
         info = cast("dict[str, object]", request.data).get("model_info")
         public_id = info.get("id") if isinstance(info, dict) else None
@@ -54,6 +86,7 @@ class UpdateModel(APIView):
 class PatchModel(APIView):
     """Changes what the body names, of the route whose id is in the address."""
 
+    @documented("Change a route", request=UpdateModelSerializer, answer=ROUTE_ROW, path=ID, tag="models")
     def patch(self, request: Request, public_id: str) -> Response:
         return _updated(request, public_id)
 
@@ -61,9 +94,15 @@ class PatchModel(APIView):
 class DeleteModel(APIView):
     """Deletes a route."""
 
+    @documented(
+        "Delete a route",
+        request=ModelIdSerializer,
+        answer=record("ModelDeleted", {"message": text("What was done.")}, d="Done."),
+        tag="models",
+    )
     def post(self, request: Request) -> Response:
         public_id = _id_in(request)
-        delete_route(public_id)
+        delete_route(public_id, now=timezone.now(), by=actor_of(request))
         return Response({"message": f"Model: {public_id} deleted successfully"})
 
 
@@ -72,22 +111,21 @@ class BlockModel(APIView):
 
     blocked = True
 
+    @documented("Switch a route off or on", request=ModelIdSerializer, answer=ROUTE_ROW, tag="models")
     def post(self, request: Request) -> Response:
         now = timezone.now()
-        return Response(route_row(update_route(_id_in(request), {"enabled": not self.blocked}, now=now), now=now))
+        route = update_route(_id_in(request), {"enabled": not self.blocked}, now=now, by=actor_of(request))
+        return Response(route_row(route, now=now))
 
 
 class ModelInfo(APIView):
     """Lists the models, or shows the one of an id."""
 
+    @documented("List models", query=ModelInfoQuery, answer=MODEL_LIST, tag="models")
     def get(self, request: Request) -> Response:
-        query = _query(
-            request, known=("litellm_model_id", "include_team_models", "healthy_only"), not_yet={"teamId": ""}
-        )
-        healthy_only = _flag(query, "healthy_only")
-        _flag(query, "include_team_models")  # no model is for some teams only, so all are included already
-        entries = [entry for entry in model_entries(now=timezone.now()) if entry.works or not healthy_only]
-        if wanted := query.get("litellm_model_id"):
+        query = parameters_of(ModelInfoQuery, request)
+        entries = [entry for entry in model_entries(now=timezone.now()) if entry.works or not query["healthy_only"]]
+        if wanted := query["litellm_model_id"]:
             entries = [entry for entry in entries if entry.answer["model_info"]["id"] == wanted][:1]
             if not entries:
                 raise NotFoundError(f"Model id = {wanted} not found", field="litellm_model_id")
@@ -97,8 +135,9 @@ class ModelInfo(APIView):
 class ModelGroupInfo(APIView):
     """Lists the models that can be called."""
 
+    @documented("List model groups", query=ModelGroupQuery, answer=GROUP_LIST, tag="models")
     def get(self, request: Request) -> Response:
-        wanted = _query(request, known=("model_group",), not_yet={}).get("model_group")
+        wanted = parameters_of(ModelGroupQuery, request)["model_group"]
         groups = [group_answer(entry) for entry in model_entries(now=timezone.now()) if entry.works]
         return Response({"data": [group for group in groups if not wanted or group["model_group"] == wanted]})
 
@@ -106,6 +145,7 @@ class ModelGroupInfo(APIView):
 class TestConnection(APIView):
     """Sends one smallest call to where a route with these parameters would go."""
 
+    @documented("Try a route", request=ConnectionSerializer, answer=CONNECTION, tag="models")
     def post(self, request: Request) -> Response:
         body = ConnectionSerializer(data=request.data)
         body.is_valid(raise_exception=True)
@@ -117,21 +157,23 @@ class TestConnection(APIView):
 class Credentials(APIView):
     """Lists the credentials, makes one."""
 
+    @documented("List credentials", answer=CREDENTIAL_LIST, tag="credentials")
     def get(self, request: Request) -> Response:
-        _query(request, known=(), not_yet={})
         answers = [credential_answer(credential) for credential in Credential.objects.order_by("name")]
         return Response({"success": True, "credentials": answers})
 
+    @documented("Make a credential", request=NewCredentialSerializer, answer=DONE, tag="credentials")
     def post(self, request: Request) -> Response:
         body = NewCredentialSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        create_credential(body.credential_fields(), now=timezone.now())
+        create_credential(body.credential_fields(), now=timezone.now(), by=actor_of(request))
         return Response({"success": True, "message": "Credential created successfully"})
 
 
 class CredentialByName(APIView):
     """Shows a credential without its key."""
 
+    @documented("Show a credential", answer=CREDENTIAL, path=NAME, tag="credentials")
     def get(self, request: Request, name: str) -> Response:
         return Response(credential_answer(credential_for(name)))
 
@@ -139,14 +181,16 @@ class CredentialByName(APIView):
 class ChangeCredential(APIView):
     """Changes what the body names, or deletes the credential."""
 
+    @documented("Change a credential", request=CredentialSerializer, answer=DONE, path=NAME, tag="credentials")
     def patch(self, request: Request, name: str) -> Response:
         body = CredentialSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        update_credential(name, body.credential_fields(), now=timezone.now())
+        update_credential(name, body.credential_fields(), now=timezone.now(), by=actor_of(request))
         return Response({"success": True, "message": "Credential updated successfully"})
 
+    @documented("Delete a credential", answer=DONE, path=NAME, tag="credentials")
     def delete(self, request: Request, name: str) -> Response:
-        delete_credential(name)
+        delete_credential(name, now=timezone.now(), by=actor_of(request))
         return Response({"success": True, "message": "Credential deleted successfully"})
 
 
@@ -155,25 +199,11 @@ def _updated(request: Request, public_id: str) -> Response:
     body.is_valid(raise_exception=True)
     now = timezone.now()
     shown = route_entry(route_for(public_id), now=now)
-    return Response(route_row(update_route(public_id, body.route_fields(shown=shown), now=now), now=now))
+    route = update_route(public_id, body.route_fields(shown=shown), now=now, by=actor_of(request))
+    return Response(route_row(route, now=now))
 
 
 def _id_in(request: Request) -> str:
     body = ModelIdSerializer(data=request.data)
     body.is_valid(raise_exception=True)
     return str(body.validated_data["id"])
-
-
-def _query(request: Request, *, known: tuple[str, ...], not_yet: dict[str, object]) -> dict[str, str]:
-    """The parameters of the address. Raises ValidationError for one that is unknown."""
-    query = request.query_params.dict()
-    if refused := refusals(query, known=known, not_yet=not_yet):
-        raise serializers.ValidationError(refused)
-    return query
-
-
-def _flag(query: dict[str, str], name: str) -> bool:
-    text = query.get(name, "")
-    if text.lower() not in FLAGS:
-        raise serializers.ValidationError({name: f"{text!r} is not allowed; allowed are true and false"})
-    return FLAGS[text.lower()]

@@ -74,10 +74,10 @@ def test_address_that_a_route_needs_cannot_be_taken_away() -> None:
     with pytest.raises(InputError, match="because house-model has none of its own"):
         update_credential("house", {"base_url": None}, now=NOW)
     with pytest.raises(InputError, match="credential_name 'house' is used by house-model"):
-        delete_credential("house")
+        delete_credential("house", now=NOW)
     Route.objects.all().delete()
     update_credential("house", {"base_url": None}, now=NOW)
-    delete_credential("house")
+    delete_credential("house", now=NOW)
     assert not Credential.objects.exists()
 
 

@@ -124,7 +124,7 @@ def test_name_and_id_are_given_once_and_an_id_never_changes() -> None:
 
 @pytest.mark.parametrize("public_id", ["nobody", "", "a\0b", "x" * 129])
 def test_unknown_route_is_not_found(public_id: str) -> None:
-    for write in (lambda: delete_route(public_id), lambda: update_route(public_id, {}, now=NOW)):
+    for write in (lambda: delete_route(public_id, now=NOW), lambda: update_route(public_id, {}, now=NOW)):
         with pytest.raises(NotFoundError):
             write()
 
