@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from budgets.requests import actor_of_page
 from budgets.rules.money import MoneyError, nanousd_from_usd, usd_from_nanousd
 from catalog.accounts import NoAccount, account_of, key_source
 from catalog.credential_services import delete_credential, routes_of, save_credential
@@ -192,13 +193,13 @@ class RouteAdmin(_Admin):
         return account.reason if isinstance(account, NoAccount) else None
 
     def save_model(self, request: HttpRequest, obj: Route, form: forms.ModelForm[Route], change: bool) -> None:
-        save_route(obj, now=timezone.now())
+        save_route(obj, now=timezone.now(), by=actor_of_page(request))
 
     def delete_model(self, request: HttpRequest, obj: Route) -> None:
-        delete_routes([obj])
+        delete_routes([obj], now=timezone.now(), by=actor_of_page(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Route]) -> None:
-        delete_routes(queryset)
+        delete_routes(queryset, now=timezone.now(), by=actor_of_page(request))
 
 
 @admin.register(Credential)
@@ -222,14 +223,14 @@ class CredentialAdmin(_CredentialAdmin):
     def save_model(
         self, request: HttpRequest, obj: Credential, form: forms.ModelForm[Credential], change: bool
     ) -> None:
-        save_credential(obj, now=timezone.now())
+        save_credential(obj, now=timezone.now(), by=actor_of_page(request))
 
     def delete_model(self, request: HttpRequest, obj: Credential) -> None:
-        delete_credential(obj.name, now=timezone.now())
+        delete_credential(obj.name, now=timezone.now(), by=actor_of_page(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Credential]) -> None:
         for credential in queryset:
-            delete_credential(credential.name, now=timezone.now())
+            delete_credential(credential.name, now=timezone.now(), by=actor_of_page(request))
 
 
 def _usd(nanousd: int | None) -> Decimal | None:

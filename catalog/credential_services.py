@@ -46,8 +46,7 @@ def create_credential(fields: CredentialFields, *, now: datetime, by: Actor = SY
     credential = Credential()
     with conflicts_named(_taken(fields)), transaction.atomic():
         _apply(credential, fields)
-        save_credential(credential, now=now)
-        _note(by, "create", credential, before={}, after=_credential_record(credential), now=now)
+        save_credential(credential, now=now, by=by)
     return credential
 
 
@@ -55,14 +54,12 @@ def update_credential(name: str, fields: CredentialFields, *, now: datetime, by:
     """Changes what `fields` names. Raises NotFoundError and InputError."""
     with conflicts_named(_taken(fields)), transaction.atomic():
         credential = credential_for(name, lock=True)
-        before = _credential_record(credential)
         _apply(credential, fields)
-        save_credential(credential, now=now)
-        _note(by, "update", credential, before=before, after=_credential_record(credential), now=now)
+        save_credential(credential, now=now, by=by)
     return credential
 
 
-def save_credential(credential: Credential, *, now: datetime) -> None:
+def save_credential(credential: Credential, *, now: datetime, by: Actor = SYSTEM) -> None:
     """Raises InputError, also where a route of the credential could not work any more."""
     problems = credential_problems(credential, routes=routes_of(credential))
     for field, message in problems.items():
@@ -70,8 +67,12 @@ def save_credential(credential: Credential, *, now: datetime) -> None:
     credential.created_at = credential.created_at or now
     credential.updated_at = now
     with transaction.atomic():
+        stored = Credential.objects.filter(pk=credential.pk).first()
+        before = {} if stored is None else _credential_record(stored)
         credential.save()
         publish_on_commit()
+        action = "create" if stored is None else "update"
+        _note(by, action, credential, before=before, after=_credential_record(credential), now=now)
 
 
 def delete_credential(name: str, *, now: datetime, by: Actor = SYSTEM) -> None:

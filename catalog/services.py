@@ -67,9 +67,7 @@ def update_route(public_id: str, fields: RouteFields, *, now: datetime, by: Acto
 def delete_route(public_id: str, *, now: datetime, by: Actor = SYSTEM) -> None:
     """Deletes a route. Raises NotFoundError."""
     with transaction.atomic():
-        route = route_for(public_id, lock=True)
-        _record(by, "delete", route, before=_route_record(route), after={}, now=now)
-        delete_routes([route])
+        delete_routes([route_for(public_id, lock=True)], now=now, by=by)
 
 
 def _route_record(route: Route) -> dict[str, Any]:
@@ -104,17 +102,25 @@ def planned_route(fields: RouteFields) -> Route:
     return route
 
 
-def save_route(route: Route, *, now: datetime) -> None:
+def save_route(route: Route, *, now: datetime, by: Actor = SYSTEM) -> None:
     """For the admin. Raises ValidationError with a message per field."""
     problems = route_problems(route)
     if problems:
         raise ValidationError(problems)
     with transaction.atomic():
+        stored = Route.objects.select_for_update().filter(pk=route.pk).first()
+        before = {} if stored is None else _route_record(stored)
         _save(route, now=now)
+        action = "create" if stored is None else "update"
+        _record(by, action, route, before=before, after=_route_record(route), now=now)
 
 
-def delete_routes(routes: Iterable[Route]) -> None:
+def delete_routes(routes: Iterable[Route], *, now: datetime, by: Actor = SYSTEM) -> None:
+    """Deletes routes."""
+    routes = list(routes)
     with transaction.atomic():
+        for route in routes:
+            _record(by, "delete", route, before=_route_record(route), after={}, now=now)
         Route.objects.filter(pk__in=[route.pk for route in routes]).delete()
         publish_on_commit()
 

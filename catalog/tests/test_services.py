@@ -36,7 +36,7 @@ def test_saving_and_deleting_publish_after_the_commit(
         assert published == []
     assert published == ["routes"]
     with django_capture_on_commit_callbacks(execute=True):
-        delete_routes([route])
+        delete_routes([route], now=NOW)
     assert published == ["routes", "routes"]
     assert not Route.objects.exists()
 
