@@ -37,3 +37,12 @@ def test_what_is_known_and_not_acted_on_is_refused_either_way_unless_it_means_no
     settings.UNKNOWN_FIELDS = setting
     assert errors({"tags": ["a"]}) == {"tags": "not supported yet; leave it out or send null"}
     assert errors({"tags": [], "kind": "default"}) == {}
+
+
+def test_a_number_is_no_flag_and_a_flag_no_number() -> None:
+    class Defaults(RequestSerializer):
+        not_yet: ClassVar = {"rotate": False, "spend": 0}
+
+    for body in ({"rotate": 0}, {"spend": True}):
+        assert not Defaults(data=body).is_valid()
+    assert Defaults(data={"rotate": False, "spend": 0}).is_valid()
