@@ -22,6 +22,7 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 MODELS_MAX = 1000
 NAME_LENGTH_MAX = 255
 METADATA_BYTES_MAX = 64 * 1024
+WHOLE_MAX = 2**63
 
 Schema = dict[str, Any]
 
@@ -231,7 +232,7 @@ class MetadataField(_OptionalField):
         try:
             encoded = orjson.dumps(data, default=_double)
         except orjson.JSONEncodeError as error:
-            raise serializers.ValidationError(f"it cannot be kept: {error}") from None
+            raise serializers.ValidationError(f"it cannot be kept: {error.__cause__ or error}") from None
         if len(encoded) > METADATA_BYTES_MAX:
             raise serializers.ValidationError(f"{len(encoded)} bytes; allowed are at most {METADATA_BYTES_MAX}")
         kept: dict[str, Any] = orjson.loads(encoded)
@@ -239,8 +240,9 @@ class MetadataField(_OptionalField):
 
 
 def _double(value: object) -> float:
-    if not isinstance(value, Decimal) or abs(value) > Decimal("1.7976931348623157e308"):
-        raise TypeError(f"{value} is too large for a JSON number")
+    # PostgreSQL writes a large double out as a whole number, which JSON libraries of 64 bits cannot read.
+    if not isinstance(value, Decimal) or abs(value) >= WHOLE_MAX:
+        raise TypeError(f"{value} is too large; allowed are numbers below {WHOLE_MAX}")
     return float(value)
 
 

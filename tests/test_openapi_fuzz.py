@@ -17,7 +17,7 @@ import schemathesis
 from django.conf import LazySettings
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
+from django.db import close_old_connections, transaction
 from django.utils import timezone
 from hypothesis import settings as hypothesis_settings
 from schemathesis.checks import not_a_server_error
@@ -143,6 +143,14 @@ def test_every_answer_is_one_that_the_document_has(case: Case) -> None:
 @pytest.mark.usefixtures("_surroundings")
 def test_what_an_answer_names_can_be_asked_for_next() -> None:
     class Machine(management.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            self.savepoint = transaction.savepoint()
+
+        def teardown(self) -> None:
+            """Every scenario begins with the same database, or its data could not be made a second time."""
+            transaction.savepoint_rollback(self.savepoint)
+            super().teardown()
+
         def get_call_kwargs(self, case: Case) -> dict[str, Any]:
             return {"headers": HEADERS}
 
