@@ -189,9 +189,11 @@ class FlagField(serializers.BooleanField):
 class NamesField(serializers.ListField):
     """A list of texts."""
 
-    def __init__(self, *, max_length: int = MODELS_MAX, help_text: str = "") -> None:
+    def __init__(
+        self, *, max_length: int = MODELS_MAX, help_text: str = "", text_length_max: int = NAME_LENGTH_MAX
+    ) -> None:
         super().__init__(
-            child=TextField(required=True),
+            child=TextField(required=True, max_length=text_length_max),
             required=False,
             allow_null=True,
             max_length=max_length,

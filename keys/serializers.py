@@ -135,7 +135,9 @@ class DeleteKeysSerializer(RequestSerializer):
             for one, other in (("keys", "key_aliases"), ("key_aliases", "keys"))
         ]
     }
-    keys = NamesField(max_length=KEYS_MAX, help_text="Which keys: their texts or hashes.")
+    keys = NamesField(
+        max_length=KEYS_MAX, text_length_max=KEY_LENGTH_MAX, help_text="Which keys: their texts or hashes."
+    )
     key_aliases = NamesField(max_length=KEYS_MAX, help_text="Which keys: their aliases, instead of `keys`.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
