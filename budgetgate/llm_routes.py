@@ -5,7 +5,7 @@ A body goes to the provider as it is, so that only what the gateway itself reads
 
 from typing import Any
 
-from budgets.documents import Schema, anything, integer, listing, nullable, record, text
+from budgets.documents import ERROR, Schema, anything, integer, listing, nullable, record, text
 
 _ANSWERS_OF_CALLS = {
     "400": "The body makes no sense, or the model is not known or has no price.",
@@ -60,10 +60,9 @@ MODELS_ANSWER = record(
 )
 
 
-def _answers(good: Schema, *, without: frozenset[str] = frozenset()) -> Schema:
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+def _answers(good: Schema, *, error: Schema, without: frozenset[str] = frozenset()) -> Schema:
     refused = {
-        status: {"description": description, "content": error}
+        status: {"description": description, "content": {"application/json": {"schema": error}}}
         for status, description in _ANSWERS_OF_CALLS.items()
         if status not in without
     }
@@ -79,18 +78,19 @@ def _chat() -> Schema:
         "application/json": {"schema": {"type": "object", "description": "The provider's answer, as it came."}},
         "text/event-stream": {"schema": anything("The provider's events, with `stream`.")},
     }
-    answers = {"responses": _answers({"description": "The provider's answer.", "content": content})}
+    own = {"type": "object", "description": "An error of the provider's own, as it came."}
+    answers = _answers({"description": "The provider's answer.", "content": content}, error={"anyOf": [ERROR, own]})
+    answers["default"] = {"description": "Whatever else the provider answers, as it came."}
     body = {"required": True, "content": {"application/json": {"schema": CHAT_REQUEST}}}
     description = "Admitted against every window of the key and its team, forwarded, metered and charged."
-    return {"post": _operation("Call a chat model", answers, requestBody=body, description=description)}
+    return {"post": _operation("Call a chat model", {"responses": answers}, requestBody=body, description=description)}
 
 
 def _models() -> Schema:
     good = {"description": "The models.", "content": {"application/json": {"schema": MODELS_ANSWER}}}
     calls_only = frozenset({"400", "413", "429", "502", "504"})
-    return {
-        "get": _operation("List the models that the key may call", {"responses": _answers(good, without=calls_only)})
-    }
+    answers = _answers(good, error=ERROR, without=calls_only)
+    return {"get": _operation("List the models that the key may call", {"responses": answers})}
 
 
 LLM_PATHS: Schema = {

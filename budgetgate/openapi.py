@@ -21,6 +21,7 @@ from budgetgate.llm_routes import LLM_PATHS
 from budgets.documents import ERROR, LINKS, RECORDS, Schema
 from budgets.serializers import RequestSerializer, drops_unknown_fields
 
+NOT_ACTED_ON = "Known to clients and not acted on: only what means nothing is taken."
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 SECURITY: list[Schema] = [{"bearer": []}, {"x-api-key": []}]
 SECURITY_SCHEMES: Schema = {
@@ -66,7 +67,7 @@ class RequestSchema(OpenApiSerializerExtension):
         properties = {name: _field_schema(field, auto_schema, direction) for name, field in serializer.fields.items()}
         for name, default in serializer.not_yet.items():
             properties.setdefault(name, _not_acted_on(default))
-        schema: Schema = {"type": "object", "properties": properties}
+        schema: Schema = {"type": "object", "properties": properties, **serializer.rules}
         if required := [name for name, field in serializer.fields.items() if field.required]:
             schema["required"] = required
         if description := (type(serializer).__doc__ or "").strip():
@@ -84,9 +85,9 @@ def _field_schema(field: Any, auto_schema: AutoSchema, direction: Any) -> Schema
 
 def _not_acted_on(default: object) -> Schema:
     allowed: list[object] = [None, False, "", [], {}]
-    if default not in allowed and not isinstance(default, bool):
+    if not any(default == other and type(default) is type(other) for other in allowed):  # 0 equals False
         allowed.append(default)
-    return {"description": "Known to clients and not acted on: only what means nothing is taken.", "enum": allowed}
+    return {"description": NOT_ACTED_ON, "enum": allowed}
 
 
 # --- what is added to the gathered views ----------------------------------------------------------
@@ -128,8 +129,8 @@ def _errors_of(operation: Schema) -> dict[str, Schema]:
         statuses |= {400, 404, 413}
     if "parameters" in operation:
         statuses |= {400, 404}
-    own = operation["responses"].keys()
-    return {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in statuses - set(map(int, own))}
+    missing = {str(status) for status in statuses} - operation["responses"].keys()
+    return {status: {"$ref": f"#/components/responses/Error{status}"} for status in missing}
 
 
 def _error_answer(description: str) -> Schema:

@@ -76,7 +76,8 @@ class TextParameter(Parameter):
     def schema(self) -> Schema:
         if self.choices is not None:
             return {"type": "string", "enum": list(self.choices)}
-        return {"type": "string", "maxLength": self.text_length_max, "pattern": TEXT_PATTERN}
+        least: Schema = {"minLength": 1} if self.required else {}
+        return {"type": "string", **least, "maxLength": self.text_length_max, "pattern": TEXT_PATTERN}
 
     def to_internal_value(self, data: str) -> str:
         shown = "it" if self.secret else f"{data[:32]!r}..."

@@ -34,6 +34,7 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 MODELS_MAX = 1000
 NAME_LENGTH_MAX = 255
 METADATA_BYTES_MAX = 64 * 1024
+WHOLE_MAX = 2**63
 
 Schema = dict[str, Any]
 
@@ -45,7 +46,8 @@ DURATION_PATTERN = (
     f"|{'|'.join(WORDS)})$"
 )
 USD: Schema = {"type": "number", "minimum": 0, "maximum": float(USD_MAX)}
-USD_TEXT: Schema = {"type": "string", "pattern": r"^([0-9]{1,7}(\.[0-9]{1,9})?)?$"}
+USD_TEXT: Schema = {"type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]{1,9})?$"}
+NO_VALUE: Schema = {"enum": [None, ""]}
 LIMIT_ENTRY_REFERENCE: Schema = {"$ref": "#/components/schemas/BudgetLimitEntry"}
 
 
@@ -69,6 +71,14 @@ def _limit_entry(field: str, maximum: Schema) -> Schema:
     }
 
 
+DURATION_NEEDS_MAXIMUM: Schema = {
+    "anyOf": [
+        {"properties": {"budget_duration": NO_VALUE}},
+        {"required": ["max_budget"], "properties": {"max_budget": {"anyOf": [USD, USD_TEXT]}}},
+    ]
+}
+"""For requests that make something: `budget_duration` limits nothing without `max_budget`."""
+
 _WHOLE: Schema = {"type": "integer", "minimum": 0, "maximum": AMOUNT_MAX}
 LIMIT_ENTRY: Schema = {
     "description": "One limit: a duration and one maximum, in USD, tokens or requests.",
@@ -88,10 +98,12 @@ class RequestSerializer(serializers.Serializer[Any]):
 
     Unless the settings say that unknown names are dropped, as some gateways do.
 
-    `not_yet` names fields that clients know and that do nothing here yet, with the value that means nothing.
+    `not_yet` names fields that clients know and that do nothing here yet, with the value that means nothing. `rules`
+    tells readers of the document what must hold between fields, as JSON schema; `validate` or a service checks it.
     """
 
     not_yet: ClassVar[Mapping[str, object]] = {}
+    rules: ClassVar[Mapping[str, object]] = {}
 
     def to_internal_value(self, data: Any) -> Any:
         if drops_unknown_fields():
@@ -122,7 +134,7 @@ def refusals(data: Mapping[str, object], *, known: Collection[str], not_yet: Map
 def _means_nothing(value: object, default: object) -> bool:
     if value is None or value is False or value in ("", [], {}):
         return True
-    return not isinstance(value, bool) and value == default
+    return isinstance(value, bool) is isinstance(default, bool) and value == default  # 0 is no flag
 
 
 def _kind(value: object) -> str:
@@ -132,9 +144,20 @@ def _kind(value: object) -> str:
 
 
 class TextField(serializers.CharField):
-    """A JSON text and nothing else. An empty one is none, as in web forms."""
+    """A JSON text and nothing else. An empty one is none, as in web forms.
 
-    def __init__(self, *, max_length: int = NAME_LENGTH_MAX, required: bool = False, help_text: str = "") -> None:
+    `pattern` is for the document only: a service checks what the text means, and says more than "no match".
+    """
+
+    def __init__(
+        self,
+        *,
+        max_length: int = NAME_LENGTH_MAX,
+        required: bool = False,
+        help_text: str = "",
+        pattern: str = TEXT_PATTERN,
+    ) -> None:
+        self.pattern = pattern
         super().__init__(
             help_text=help_text,
             max_length=max_length,
@@ -146,9 +169,12 @@ class TextField(serializers.CharField):
 
     @property
     def schema(self) -> Schema:
-        if self.allow_null:
-            return {"type": ["string", "null"], "maxLength": self.max_length, "pattern": TEXT_PATTERN}
-        return {"type": "string", "minLength": 1, "maxLength": self.max_length, "pattern": TEXT_PATTERN}
+        text: Schema = {"type": "string", "maxLength": self.max_length, "pattern": self.pattern}
+        if not self.allow_null:
+            return {**text, "minLength": 1}
+        if self.pattern == TEXT_PATTERN:
+            return {**text, "type": ["string", "null"]}
+        return {"anyOf": [text, NO_VALUE]}
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if data is not None and data is not serializers.empty and not isinstance(data, str):
@@ -175,9 +201,11 @@ class FlagField(serializers.BooleanField):
 class NamesField(serializers.ListField):
     """A list of texts."""
 
-    def __init__(self, *, max_length: int = MODELS_MAX, help_text: str = "") -> None:
+    def __init__(
+        self, *, max_length: int = MODELS_MAX, help_text: str = "", text_length_max: int = NAME_LENGTH_MAX
+    ) -> None:
         super().__init__(
-            child=TextField(required=True),
+            child=TextField(required=True, max_length=text_length_max),
             required=False,
             allow_null=True,
             max_length=max_length,
@@ -218,7 +246,7 @@ class MetadataField(_OptionalField):
         try:
             encoded = orjson.dumps(data, default=_double)
         except orjson.JSONEncodeError as error:
-            raise serializers.ValidationError(f"it cannot be kept: {error}") from None
+            raise serializers.ValidationError(f"it cannot be kept: {error.__cause__ or error}") from None
         if len(encoded) > METADATA_BYTES_MAX:
             raise serializers.ValidationError(f"{len(encoded)} bytes; allowed are at most {METADATA_BYTES_MAX}")
         kept: dict[str, Any] = orjson.loads(encoded)
@@ -226,8 +254,9 @@ class MetadataField(_OptionalField):
 
 
 def _double(value: object) -> float:
-    if not isinstance(value, Decimal) or abs(value) > Decimal("1.7976931348623157e308"):
-        raise TypeError(f"{value} is too large for a JSON number")
+    # PostgreSQL writes a large double out as a whole number, which JSON libraries of 64 bits cannot read.
+    if not isinstance(value, Decimal) or abs(value) >= WHOLE_MAX:
+        raise TypeError(f"{value} is too large; allowed are numbers below {WHOLE_MAX}")
     return float(value)
 
 
@@ -236,7 +265,7 @@ class MoneyField(_OptionalField):
 
     @property
     def schema(self) -> Schema:
-        return {"anyOf": [USD, USD_TEXT, {"type": "null"}]}
+        return {"anyOf": [USD, USD_TEXT, NO_VALUE]}
 
     def to_internal_value(self, data: Any) -> int | None:
         return None if data == "" else parse_maximum(data, unit=LimitUnit.USD, field=self.field_name or "")
@@ -247,7 +276,7 @@ class DurationField(_OptionalField):
 
     @property
     def schema(self) -> Schema:
-        return {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"enum": ["", None]}]}
+        return {"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, NO_VALUE]}
 
     def to_internal_value(self, data: Any) -> str | None:
         if data == "":

@@ -103,7 +103,7 @@ GROUP_LIST = record(
     d="Models by name.",
 )
 CREDENTIAL = record(
-    "Credential",
+    "CredentialShown",
     {
         "credential_name": text("Its name."),
         "credential_values": anything("`api_base`, where it has one; never the key."),

@@ -5,7 +5,14 @@ from typing import Any, ClassVar
 from rest_framework import serializers
 
 from budgets.queries import IntParameter, QuerySerializer, TextParameter
-from budgets.serializers import LimitedScopeSerializer, NamesField, RequestSerializer, TextField
+from budgets.serializers import (
+    DURATION_NEEDS_MAXIMUM,
+    DURATION_PATTERN,
+    LimitedScopeSerializer,
+    NamesField,
+    RequestSerializer,
+    TextField,
+)
 
 KEYS_MAX = 1000
 KEYS_SHOWN_MAX = 1000
@@ -50,6 +57,13 @@ NOT_YET: dict[str, Any] = {
 """What clients may send of a key that is not acted on yet, with the value that means nothing."""
 
 
+LIFE_PATTERN = DURATION_PATTERN.replace("^(", "^(-1|")
+
+
+def _given(name: str) -> dict[str, Any]:
+    return {"required": [name], "properties": {name: {"type": "string", "minLength": 1}}}
+
+
 class KeyInfoQuery(QuerySerializer):
     """GET /key/info."""
 
@@ -71,7 +85,9 @@ class _KeySerializer(LimitedScopeSerializer):
     key_alias = TextField(help_text="The name that people give it, once in each team.")
     team_id = TextField(help_text="The team that it belongs to; null for none.")
     duration = TextField(
-        max_length=32, help_text='How long it lives from now, like `30d` or `1mo`; `"-1"` or null for ever.'
+        max_length=32,
+        pattern=LIFE_PATTERN,
+        help_text='How long it lives from now, like `30d` or `1mo`; `"-1"` or null for ever.',
     )
 
 
@@ -79,8 +95,11 @@ class GenerateKeySerializer(_KeySerializer):
     """POST /key/generate."""
 
     not_yet: ClassVar = NOT_YET | {"key_type": "default", "send_invite_email": None}
+    rules: ClassVar = DURATION_NEEDS_MAXIMUM
     key = TextField(
-        max_length=KEY_LENGTH_MAX, help_text="A key of one's own: sk- and 13 to 253 printable characters; else random."
+        max_length=KEY_LENGTH_MAX,
+        pattern="^sk-[!-~]{13,253}$",
+        help_text="A key of one's own: sk- and 13 to 253 printable characters; else random.",
     )
 
 
@@ -89,6 +108,7 @@ class UpdateKeySerializer(_KeySerializer):
 
     # In an update a spend of 0 is no default: it asks for a reset.
     not_yet: ClassVar = NOT_YET | {"spend": None, "temp_budget_expiry": None, "temp_budget_increase": None}
+    rules: ClassVar = {"anyOf": [_given("key"), _given("key_alias")]}
     key = TextField(max_length=KEY_LENGTH_MAX, help_text="Which key: its text or its hash.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +120,15 @@ class UpdateKeySerializer(_KeySerializer):
 class DeleteKeysSerializer(RequestSerializer):
     """POST /key/delete."""
 
-    keys = NamesField(max_length=KEYS_MAX, help_text="Which keys: their texts or hashes.")
+    rules: ClassVar = {
+        "oneOf": [
+            {"required": [one], "properties": {one: {"type": "array", "minItems": 1}, other: {"enum": [None, []]}}}
+            for one, other in (("keys", "key_aliases"), ("key_aliases", "keys"))
+        ]
+    }
+    keys = NamesField(
+        max_length=KEYS_MAX, text_length_max=KEY_LENGTH_MAX, help_text="Which keys: their texts or hashes."
+    )
     key_aliases = NamesField(max_length=KEYS_MAX, help_text="Which keys: their aliases, instead of `keys`.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import re
 from uuid import uuid4
 
+TEAM_ID_PATTERN = "^[A-Za-z0-9._:@+-]{1,128}$"
+
 _GRAMMAR = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
 
 

@@ -2,7 +2,8 @@
 
 from typing import Any, ClassVar
 
-from budgets.serializers import LimitedScopeSerializer, TextField
+from budgets.serializers import DURATION_NEEDS_MAXIMUM, LimitedScopeSerializer, TextField
+from teams.parsing import TEAM_ID_PATTERN
 
 NOT_YET: dict[str, Any] = {
     "admins": [],
@@ -49,8 +50,11 @@ class NewTeamSerializer(LimitedScopeSerializer):
     """POST /team/new."""
 
     not_yet: ClassVar = NOT_YET
+    rules: ClassVar = DURATION_NEEDS_MAXIMUM
     team_id = TextField(
-        max_length=128, help_text="Its id: up to 128 of the characters A-Z a-z 0-9 . _ : @ -; without one a random one."
+        max_length=128,
+        pattern=TEAM_ID_PATTERN,
+        help_text="Its id: up to 128 of the characters A-Z a-z 0-9 . _ : @ -; without one a random one.",
     )
     team_alias = TextField(help_text=_ALIAS)
 

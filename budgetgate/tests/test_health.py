@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import redis
+from celery.signals import worker_ready
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
@@ -67,6 +68,12 @@ def test_a_gateway_with_all_its_parts_is_healthy(client: Client, valkey: redis.R
 def test_a_worker_that_never_came_is_unknown_and_the_gateway_degraded(client: Client, valkey: redis.Redis) -> None:
     answer = readiness(client, status=200)
     assert (answer["status"], answer["worker"]) == ("degraded", "unknown")
+
+
+@pytest.mark.django_db
+def test_a_worker_is_known_as_soon_as_it_is_ready(client: Client, valkey: redis.Redis) -> None:
+    worker_ready.send(sender=None)
+    assert readiness(client, status=200)["status"] == "healthy"
 
 
 @pytest.mark.django_db

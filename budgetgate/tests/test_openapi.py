@@ -15,6 +15,9 @@ from rest_framework.views import APIView
 from schemathesis.openapi import from_dict
 
 from budgetgate import __version__, openapi
+from budgets.documents import RECORDS
+from budgets.queries import QuerySerializer
+from budgets.serializers import RequestSerializer
 from proxy.entry import VIEWS
 from tests.api import Api
 
@@ -90,6 +93,19 @@ def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> Non
             assert parameter.get("description"), f"{method} {path}: {parameter['name']}"
 
 
+def test_no_two_requests_and_no_request_and_record_share_a_name() -> None:
+    requests = [cls.__name__.removesuffix("Serializer") for cls in subclasses(RequestSerializer)]
+    assert sorted(requests) == sorted({*requests} - RECORDS.keys())
+
+
+def subclasses(cls: type[RequestSerializer]) -> Iterator[type[RequestSerializer]]:
+    """Every request that is no query; queries are no components."""
+    for subclass in cls.__subclasses__():
+        if not issubclass(subclass, QuerySerializer) and ".tests." not in subclass.__module__:
+            yield subclass
+            yield from subclasses(subclass)
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     for reference in re.findall(r'"\$ref":\s*"#/([^"]+)"', json.dumps(document)):
         found: Any = document
@@ -107,6 +123,7 @@ def test_only_health_is_open_to_everybody(document: dict[str, Any], path: str) -
 def test_a_field_that_is_not_acted_on_takes_only_what_means_nothing(document: dict[str, Any]) -> None:
     fields = document["components"]["schemas"]["GenerateKey"]["properties"]
     assert fields["key_type"]["enum"] == [None, False, "", [], {}, "default"]
+    assert str(fields["spend"]["enum"]) == "[None, False, '', [], {}, 0]"
     assert "not acted on" in fields["key_type"]["description"]
 
 

@@ -1,11 +1,13 @@
 """What becomes of names in a body that nobody knows, and of those that are known and not acted on."""
 
+from decimal import Decimal
 from typing import ClassVar
 
 import pytest
 from django.conf import LazySettings
+from rest_framework.exceptions import ValidationError
 
-from budgets.serializers import RequestSerializer, TextField
+from budgets.serializers import MetadataField, RequestSerializer, TextField
 
 
 class Body(RequestSerializer):
@@ -37,3 +39,18 @@ def test_what_is_known_and_not_acted_on_is_refused_either_way_unless_it_means_no
     settings.UNKNOWN_FIELDS = setting
     assert errors({"tags": ["a"]}) == {"tags": "not supported yet; leave it out or send null"}
     assert errors({"tags": [], "kind": "default"}) == {}
+
+
+def test_a_number_is_no_flag_and_a_flag_no_number() -> None:
+    class Defaults(RequestSerializer):
+        not_yet: ClassVar = {"rotate": False, "spend": 0}
+
+    for body in ({"rotate": 0}, {"spend": True}):
+        assert not Defaults(data=body).is_valid()
+    assert Defaults(data={"rotate": False, "spend": 0}).is_valid()
+
+
+@pytest.mark.parametrize("number", [Decimal("1e300"), Decimal("-9223372036854775808.0"), 2**64])
+def test_metadata_with_a_number_that_could_not_be_answered_again_is_refused(number: object) -> None:
+    with pytest.raises(ValidationError, match=r"it cannot be kept: .*(too large|64-bit)"):
+        MetadataField().run_validation({"a": [number]})

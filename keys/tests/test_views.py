@@ -267,3 +267,9 @@ def test_generate_and_info_ask_the_database_little(
         api.post("/key/generate", team_id="t1", budget_limits=TWO_WINDOWS)
     with django_assert_max_num_queries(2):
         assert len(api.get("/team/info", team_id="t1")["keys"]) == 6
+
+
+def test_the_longest_key_can_be_deleted_by_its_text(api: Api) -> None:
+    key = "sk-" + "x" * 253
+    api.post("/key/generate", key=key)
+    assert api.post("/key/delete", keys=[key]) == {"deleted_keys": [key]}
