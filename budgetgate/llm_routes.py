@@ -86,11 +86,30 @@ def _chat() -> Schema:
     return {"post": _operation("Call a chat model", {"responses": answers}, requestBody=body, description=description)}
 
 
+PASSED_OVER = (
+    "return_wildcard_routes",
+    "team_id",
+    "include_model_access_groups",
+    "only_model_access_groups",
+    "include_metadata",
+    "fallback_type",
+    "scope",
+    "healthy_only",
+    "client_version",
+)
+"""What clients may ask of the list of models; it changes nothing: the list is that of the key."""
+
+
 def _models() -> Schema:
     good = {"description": "The models.", "content": {"application/json": {"schema": MODELS_ANSWER}}}
     calls_only = frozenset({"400", "413", "429", "502", "504"})
     answers = _answers(good, error=ERROR, without=calls_only)
-    return {"get": _operation("List the models that the key may call", {"responses": answers})}
+    said = "Changes nothing: the list is that of the key."
+    parameters = [
+        {"name": name, "in": "query", "required": False, "description": said, "schema": {"type": "string"}}
+        for name in PASSED_OVER
+    ]
+    return {"get": _operation("List the models that the key may call", {"responses": answers}, parameters=parameters)}
 
 
 LLM_PATHS: Schema = {
