@@ -8,5 +8,5 @@ from budgets.actors import Actor
 
 
 def actor_of(request: Request) -> Actor:
-    """The caller, whom budgetgate/api.py has authenticated."""
+    """The caller, whom budgetgate/authentication.py has authenticated."""
     return cast(Actor, request.user)
