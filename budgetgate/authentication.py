@@ -17,7 +17,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from budgets.actors import MASTER, Actor, Role
-from budgets.rules.routes import route_allowed
+from budgets.rules.routes import route_allowed, route_denied_text
 from budgets.services import ms_of
 from keys.models import Key
 from keys.parsing import hash_key
@@ -103,12 +103,8 @@ def _valid_key(presented: str) -> Key:
 
 
 def _actor_of_key(key: Key, *, path: str) -> Actor:
-    if not route_allowed(frozenset(key.allowed_routes) or None, path):
-        message = (
-            "Virtual key is not allowed to call this route. Only allowed to call routes: "
-            f"{key.allowed_routes}. Tried to call route: {path}"
-        )
-        raise PermissionDenied(message)
+    if key.allowed_routes and not route_allowed(key.allowed_routes, path):
+        raise PermissionDenied(route_denied_text(key.allowed_routes, path))
     key_id = str(key.id)
     if key.user is not None:
         return replace(actor_of_user(key.user, role=Role(key.user.role)), key_id=key_id, team_id=key.team_id)
