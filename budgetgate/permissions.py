@@ -73,8 +73,8 @@ KEYS: dict[Address, Rights] = {
     ("POST", "key/delete"): WRITE,
     ("GET", "key/info"): READ_SELF,
     ("POST", "v2/key/info"): READ_SELF,
-    ("GET", "key/list"): READ,
-    ("GET", "key/aliases"): READ,
+    ("GET", "key/list"): READ_SELF,
+    ("GET", "key/aliases"): READ_SELF,
     ("POST", "key/block"): WRITE,
     ("POST", "key/unblock"): WRITE,
     ("POST", "key/regenerate"): WRITE,
@@ -89,20 +89,20 @@ TEAMS: dict[Address, Rights] = {
     ("POST", "team/update"): TEAM_WRITE,
     ("PATCH", "team/<str:team_id>"): TEAM_WRITE,
     ("POST", "team/delete"): TEAM_WRITE,
-    ("POST", "team/block"): ADMIN_WRITE,  # whom a block binds must not lift it
-    ("POST", "team/unblock"): ADMIN_WRITE,
+    ("POST", "team/block"): TEAM_WRITE,
+    ("POST", "team/unblock"): ADMIN_WRITE,  # whom a block binds must not lift it
     ("GET", "team/info"): READ,
     ("GET", "team/list"): READ,
     ("GET", "v2/team/list"): READ,
     ("GET", "team/available"): READ,
-    ("POST", "team/member_add"): TEAM_WRITE,
+    ("POST", "team/member_add"): WRITE,  # everybody may join a team that is open to all
     ("POST", "team/member_update"): TEAM_WRITE,
     ("POST", "team/member_delete"): TEAM_WRITE,
     ("POST", "team/bulk_member_add"): TEAM_WRITE,
     ("GET", "team/<str:team_id>/members/me"): READ,
     ("POST", "team/<str:team_id>/member/<str:user_id>/reset_spend"): TEAM_WRITE,
     ("POST", "team/<str:team_id>/member/<str:user_id>/reset_budget"): TEAM_WRITE,
-    ("POST", "team/model/add"): TEAM_WRITE,
+    ("POST", "team/model/add"): ADMIN_WRITE,
     ("POST", "team/model/delete"): TEAM_WRITE,
     ("GET", "team/permissions_list"): READ,
     ("POST", "team/permissions_update"): TEAM_WRITE,
@@ -136,8 +136,8 @@ BUDGETS: dict[Address, Rights] = {
     ("POST", "budget/info"): ADMIN_READ,
     ("GET", "budget/list"): ADMIN_READ,
     ("GET", "budget/settings"): ADMIN_READ,
-    ("POST", "budget/grant"): TEAM_WRITE,
-    ("POST", "budget/grant/revoke"): TEAM_WRITE,
+    ("POST", "budget/grant"): WRITE,
+    ("POST", "budget/grant/revoke"): WRITE,
     ("GET", "budget/grants"): READ,
     ("GET", "budget/explain"): READ_SELF,
     ("POST", "budget/explain"): READ_SELF,
@@ -218,17 +218,17 @@ MATRIX: Mapping[Address, Rights] = {address: rights for rows in SECTIONS.values(
 _PART = re.compile(r"<[^>]*>")
 
 
-def _address(method: str, route: str) -> Address:
+def address_of(method: str, route: str) -> Address:
     """How an address is looked up: what an app calls the parts of a route is its own business."""
     return ("GET" if method == "HEAD" else method, _PART.sub("<>", route))
 
 
-_ROWS: Mapping[Address, Rights] = {_address(*address): rights for address, rights in MATRIX.items()}
+_ROWS: Mapping[Address, Rights] = {address_of(*address): rights for address, rights in MATRIX.items()}
 
 
 def rights_for(method: str, route: str) -> Rights | None:
     """The row of that method and route of the URL conf, if there is one."""
-    return _ROWS.get(_address(method, route))
+    return _ROWS.get(address_of(method, route))
 
 
 def column_of(actor: Actor) -> str:
