@@ -179,7 +179,7 @@ def blocked_team(team_id: str | None) -> ApiError:
 
 
 def blocked_user(user_id: str | None) -> ApiError:
-    message = f"Authentication Error, User={user_id} is not active. An admin can activate the user."
+    message = f"Authentication Error, User={user_id} is not active. Update via `/user/update` if you're an admin."
     return ApiError(401, message, "auth_error", "user_id")
 
 
