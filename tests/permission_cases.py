@@ -176,7 +176,7 @@ SPEND: dict[Address, Case] = {
     ("GET", "spend/users"): Case(),
     ("POST", "spend/calculate"): Case({"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}),
     ("POST", "spend/adjust"): Case({"scope": "key", "scope_id": "{key_id}", "amount": -1, "reason": "A test"}),
-    ("GET", "spend/adjustments"): Case(),
+    ("GET", "spend/adjustments"): Case(query={"scope": "key", "scope_id": "{key_id}"}, filters=True),
     ("GET", "global/spend"): Case(),
     ("GET", "global/spend/keys"): Case(),
     ("GET", "global/spend/teams"): Case(),
