@@ -1,15 +1,13 @@
-"""The management API's edges: who may call it, exact JSON in and out, and every error in one shape.
+"""The management API's edges: exact JSON in and out, and every error in one shape.
 
 Numbers with a fraction stay Decimal from the body to the answer; no float touches money. An error is
 `{"error": {"message", "type", "param", "code"}}`, with the HTTP status as text in `code`.
 """
 
-import hashlib
-import hmac
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import IO, Any, NoReturn
@@ -19,19 +17,16 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views import defaults
-from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import APIException, AuthenticationFailed, ParseError, ValidationError
+from rest_framework.exceptions import APIException, ParseError, ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from budgets.actors import MASTER, Actor
 from budgets.errors import ConflictError, ForbiddenError, InputError, NotFoundError
 from budgets.rules.limits import LimitError
 from budgets.services import text_of
-from keys.lookup import is_virtual_key
 
 logger = logging.getLogger(__name__)
 
@@ -39,47 +34,6 @@ DEPTH_MAX = 64
 MESSAGE_LENGTH_MAX = 1000
 HTML_PATHS = ("/admin/", "/static/")
 RETRY_AFTER_S = 5
-
-# --- who ------------------------------------------------------------------------------------------
-
-
-class MasterKeyAuthentication(BaseAuthentication):
-    """The master key, in one of the headers that clients of LLM gateways use."""
-
-    def authenticate(self, request: Request) -> tuple[Actor, None]:
-        presented = presented_key(request)
-        if not presented:
-            raise AuthenticationFailed("Authentication Error, No api key passed in.", code="auth_error")
-        if settings.MASTER_KEY and hmac.compare_digest(_digest(presented), _digest(settings.MASTER_KEY)):
-            return replace(MASTER, address=request.META.get("REMOTE_ADDR", "")), None
-        if is_virtual_key(presented):
-            message = (
-                "Authentication Error, Only proxy admin can be used to generate, delete, update info for new "
-                f"keys/users/teams. Route={request.path}. Your role=unknown"
-            )
-            raise AuthenticationFailed(message, code="auth_error")
-        raise AuthenticationFailed("Authentication Error, Invalid API key provided.", code="token_not_found_in_db")
-
-    def authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="BudgetGate"'
-
-
-def presented_key(request: Request) -> str:
-    """The key that a request presents, or an empty text."""
-    for header in ("x-litellm-api-key", "x-api-key"):
-        if value := request.headers.get(header, "").strip():
-            return value.removeprefix("Bearer ").strip()
-    value = request.headers.get("authorization", "").strip()
-    scheme, _, key = value.partition(" ")
-    if value and scheme.lower() != "bearer":
-        message = "Authentication Error, Malformed API Key passed in. Ensure Key has `Bearer ` prefix."
-        raise AuthenticationFailed(message, code="auth_error")
-    return key.strip()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
-
 
 # --- JSON -----------------------------------------------------------------------------------------
 
@@ -180,7 +134,6 @@ def _exact(value: object) -> object:
 # --- errors ---------------------------------------------------------------------------------------
 
 _TYPES = {401: "auth_error", 403: "permission_denied", 404: "not_found_error", 429: "throttling_error"}
-_PARAMS = {"token_not_found_in_db": "key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +198,7 @@ def _api_problem(exc: APIException) -> Problem:
     assert not isinstance(detail, list | dict), "only validation has more than one text"
     status = exc.status_code
     kind = str(detail.code) if status == 401 else _TYPES.get(status, "invalid_request_error")
-    return Problem(status, str(detail), kind, _PARAMS.get(str(detail.code)))
+    return Problem(status, str(detail), kind, getattr(exc, "param", None))
 
 
 def _flat(detail: Any, *, path: str) -> list[tuple[str, str]]:

@@ -8,6 +8,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
+from budgetgate.addresses import ApiAddress, api_addresses
+from budgetgate.permissions import OPEN, MatrixPermission, rights_for
 from budgetgate.store import client_for
 from catalog.secrets import malformed_keys
 
@@ -93,3 +95,19 @@ def check_store_never_evicts(
             id="budgetgate.E004",
         )
     ]
+
+
+@register(Tags.security)
+def check_permissions(app_configs: Sequence[AppConfig] | None, **kwargs: object) -> list[CheckMessage]:
+    return [problem for address in api_addresses() for problem in _permission_problems(address)]
+
+
+def _permission_problems(address: ApiAddress) -> list[CheckMessage]:
+    rights, name = rights_for(address.method, address.route), f"{address.method} /{address.route}"
+    if rights is None:
+        message = f"{name} has no row in budgetgate/permissions.py, which says who may call it"
+        return [Error(message, id="budgetgate.E005")]
+    if rights != OPEN and MatrixPermission not in address.permissions:
+        message = f"{name} has permission_classes without MatrixPermission, so that its row does not hold"
+        return [Error(message, id="budgetgate.E006")]
+    return []

@@ -55,6 +55,20 @@ class KeySecurity(OpenApiAuthenticationExtension):
         return list(SECURITY_SCHEMES.values())
 
 
+class SessionSecurity(OpenApiAuthenticationExtension):
+    """The sessions of our own pages are no way in for others, and stand in no document."""
+
+    target_class = "budgetgate.authentication.SessionAuthentication"
+    priority = 1
+    name: list[str] = []
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> Any:
+        return None
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> Any:
+        return []
+
+
 class RequestSchema(OpenApiSerializerExtension):
     """A request as its fields say it, with those that are known and not acted on."""
 

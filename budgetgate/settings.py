@@ -210,8 +210,11 @@ AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.Mi
 
 # --- the management API --------------------------------------------------------------------------
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["budgetgate.api.MasterKeyAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "budgetgate.authentication.KeyAuthentication",
+        "budgetgate.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["budgetgate.permissions.MatrixPermission"],
     "DEFAULT_PARSER_CLASSES": ["budgetgate.api.ExactJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["budgetgate.api.ExactJSONRenderer"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "budgetgate.api.AlwaysJSON",

@@ -9,7 +9,7 @@ from budgets.actors import Actor, Role
 
 
 def actor_of(request: Request) -> Actor:
-    """The caller, whom budgetgate/api.py has authenticated."""
+    """The caller, whom budgetgate/authentication.py has authenticated."""
     return cast(Actor, request.user)
 
 

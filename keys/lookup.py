@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from budgets.errors import InputError, NotFoundError
 from keys.models import Key
-from keys.parsing import hash_key, token_hash_of
+from keys.parsing import token_hash_of
 
 
 def key_not_found(field: str) -> NotFoundError:
@@ -33,8 +33,3 @@ def token_hash_of_alias(alias: str, *, field: str) -> str:
 def token_hashes_of_aliases(aliases: Sequence[str]) -> list[str]:
     """The hash of each alias, in order."""
     return [token_hash_of_alias(alias, field=f"key_aliases[{index}]") for index, alias in enumerate(aliases)]
-
-
-def is_virtual_key(presented: str) -> bool:
-    """Whether that text is a key. A hash is none: whoever has read one in the database holds nothing."""
-    return Key.objects.filter(token_hash=hash_key(presented)).exists()

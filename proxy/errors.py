@@ -178,6 +178,11 @@ def blocked_team(team_id: str | None) -> ApiError:
     return ApiError(401, message, "auth_error", "team_id")
 
 
+def blocked_user(user_id: str | None) -> ApiError:
+    message = f"Authentication Error, User={user_id} is not active. Update via `/user/update` if you're an admin."
+    return ApiError(401, message, "auth_error", "user_id")
+
+
 def expired_key(expires_ms: int) -> ApiError:
     expired = _reset_text(expires_ms)
     return ApiError(401, f"Authentication Error - Expired Key. Key Expiry time {expired}.", "expired_key", "key")

@@ -74,6 +74,7 @@ def test_every_operation_says_what_it_does_what_it_answers_and_how_it_fails(docu
         good = {status: answer for status, answer in operation["responses"].items() if status < "300"}
         assert all(content["schema"] for answer in good.values() for content in answer["content"].values()), where
         if "security" in operation:
+            assert operation["security"] == openapi.SECURITY, where
             assert operation["responses"].keys() >= {"401", "403", "503"}, where
         if "requestBody" in operation:
             assert operation["responses"].keys() >= {"400", "413"}, where
