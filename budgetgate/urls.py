@@ -23,6 +23,7 @@ urlpatterns = [
     path("health/services", Services.as_view()),
     path("", include("keys.urls")),
     path("", include("teams.urls")),
+    path("", include("keys.people_urls")),
 ]
 
 handler400 = "budgetgate.api.bad_request"
