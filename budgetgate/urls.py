@@ -24,6 +24,7 @@ urlpatterns = [
     path("", include("keys.urls")),
     path("", include("teams.urls")),
     path("", include("catalog.urls")),
+    path("", include("keys.people_urls")),
 ]
 
 handler400 = "budgetgate.api.bad_request"

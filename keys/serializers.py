@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from rest_framework import serializers
 
-from budgets.queries import IntParameter, QuerySerializer, TextParameter
+from budgets.queries import QuerySerializer, TextParameter
 from budgets.serializers import (
     DURATION_NEEDS_MAXIMUM,
     DURATION_PATTERN,
@@ -15,7 +15,6 @@ from budgets.serializers import (
 )
 
 KEYS_MAX = 1000
-KEYS_SHOWN_MAX = 1000
 KEY_LENGTH_MAX = 256
 
 NOT_YET: dict[str, Any] = {
@@ -69,15 +68,6 @@ class KeyInfoQuery(QuerySerializer):
 
     key = TextParameter(
         max_length=KEY_LENGTH_MAX, required=True, secret=True, help_text="Which key: its text or its hash."
-    )
-
-
-class TeamInfoQuery(QuerySerializer):
-    """GET /team/info."""
-
-    team_id = TextParameter(required=True, help_text="Which team.")
-    key_limit = IntParameter(
-        minimum=0, maximum=KEYS_SHOWN_MAX, default=KEYS_SHOWN_MAX, help_text="How many of its keys are shown."
     )
 
 

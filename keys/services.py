@@ -23,6 +23,7 @@ class KeyFields(LimitFields, total=False):
 
     key_alias: str | None
     team_id: str | None
+    user_id: str | None
     models: list[str] | None
     metadata: dict[str, Any] | None
     duration: str | None
@@ -99,6 +100,8 @@ def _conflicts(alias: str | None) -> dict[str, InputError]:
 def _apply(key: Key, fields: KeyFields, *, now: datetime) -> None:
     if "key_alias" in fields:
         key.key_alias = fields["key_alias"]
+    if "user_id" in fields:
+        key.user_id = fields["user_id"]
     if "models" in fields:
         key.allowed_models = fields["models"] or []
     if "metadata" in fields:

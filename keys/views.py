@@ -1,4 +1,4 @@
-"""The API for keys, and /team/info, which shows a team with its keys."""
+"""The API for keys."""
 
 from datetime import datetime
 from typing import cast
@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from budgets.answers import usage_answer
-from budgets.documents import documented, nothing, record, text
+from budgets.documents import documented
 from budgets.queries import parameters_of
 from budgets.rules.scopes import ScopeLimits, root_of
 from budgets.services import limit_set
@@ -18,7 +18,6 @@ from keys.answers import (
     DELETED_ANSWER,
     GENERATED_ANSWER,
     KEY_INFO_ANSWER,
-    LISTED_KEYS,
     UPDATED_ANSWER,
     generated_answer,
     key_row,
@@ -31,24 +30,10 @@ from keys.serializers import (
     DeleteKeysSerializer,
     GenerateKeySerializer,
     KeyInfoQuery,
-    TeamInfoQuery,
     UpdateKeySerializer,
 )
 from keys.services import KeyFields, create_key, delete_keys, update_key
-from teams.answers import TEAM_WITH_USAGE, team_row
-from teams.scopes import limits_of_team
-from teams.services import team_for
 
-TEAM_INFO_ANSWER = record(
-    "TeamInfo",
-    {
-        "team_id": text("Its id."),
-        "team_info": TEAM_WITH_USAGE,
-        "keys": LISTED_KEYS,
-        **nothing({"team_memberships": []}),
-    },
-    d="A team with its keys.",
-)
 _NAMED = {"key": "$response.body#/token"}
 
 
@@ -115,25 +100,6 @@ class DeleteKeys(APIView):
         else:
             delete_keys(token_hashes_of_aliases(aliases), field="key_aliases")
         return Response({"deleted_keys": keys or aliases})
-
-
-class TeamInfo(APIView):
-    """Shows a team, the usage of its windows, and its newest keys."""
-
-    @documented("Show a team", query=TeamInfoQuery, answer=TEAM_INFO_ANSWER, tag="team")
-    def get(self, request: Request) -> Response:
-        query, now = parameters_of(TeamInfoQuery, request), timezone.now()
-        team = team_for(query["team_id"])
-        limits = limits_of_team(team)
-        [spends] = spends_of([(limits.scope, limit_set(team))], now=now)
-        usage = _windows(limits, listed=len(team.budget_limits), team_id=team.team_id, now=now)
-        keys = list(Key.objects.filter(team=team).order_by("-created_at")[: query["key_limit"]])
-        rows = [
-            {"token": key.token_hash, **key_row(key, spends=spent, now=now)}
-            for key, spent in zip(keys, _spends_of_keys(keys, now=now), strict=True)
-        ]
-        info = {**team_row(team, spends=spends, now=now), "budget_limits_usage": usage}
-        return Response({"team_id": team.team_id, "team_info": info, "keys": rows, "team_memberships": []})
 
 
 def _spends_of_keys(keys: list[Key], *, now: datetime) -> list[Spends]:

@@ -1,6 +1,8 @@
 """Who spends: teams, users and their memberships, customers; and tags, which callers give to calls."""
 
-from django.contrib.auth.models import AbstractUser
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -9,11 +11,27 @@ from django.utils import timezone
 from budgets.models import Budget, LimitedScope
 
 
+class Users(UserManager["User"]):
+    """Django's manager; whom it makes a superuser is a proxy admin."""
+
+    use_in_migrations = False
+
+    def create_superuser(
+        self, username: str, email: str | None = None, password: str | None = None, **extra_fields: Any
+    ) -> "User":
+        extra_fields.setdefault("role", User.Role.PROXY_ADMIN)
+        return super().create_superuser(username, email, password, **extra_fields)
+
+
 class User(AbstractUser, LimitedScope):
     """A person, for the dashboard and for the API alike. `username` is what the API calls `user_id`; it never changes.
 
-    Limits hold for the calls of the user's keys that belong to no team. An inactive user's keys are refused.
+    Limits hold for the calls of the user's keys that belong to no team. An inactive user's keys are refused. `is_staff`
+    and `is_superuser` follow from the role, which teams/user_services.py sets. In Django's admin a viewer has every
+    permission to view and no other, without any row that says so.
     """
+
+    objects: ClassVar[Users] = Users()
 
     class Role(models.TextChoices):
         PROXY_ADMIN = "proxy_admin"
@@ -34,6 +52,7 @@ class User(AbstractUser, LimitedScope):
     class Meta:
         constraints = [
             models.UniqueConstraint(Lower("email"), condition=~Q(email=""), name="teams_user_email_once"),
+            models.UniqueConstraint(fields=["sso_user_id"], name="teams_user_sso_once"),
         ]
         indexes = [
             models.Index(fields=["next_reset_at"], condition=Q(next_reset_at__isnull=False), name="teams_user_reset"),
@@ -41,6 +60,18 @@ class User(AbstractUser, LimitedScope):
 
     def __str__(self) -> str:
         return self.user_alias or self.username
+
+    @property
+    def views_all(self) -> bool:
+        return self.is_active and self.role == self.Role.PROXY_ADMIN_VIEWER
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        if self.views_all and perm.rpartition(".")[2].startswith("view_"):
+            return True
+        return super().has_perm(perm, obj)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.views_all or super().has_module_perms(app_label)
 
 
 class Team(LimitedScope):

@@ -1,4 +1,7 @@
-"""Which texts may be the id of a team. Pure."""
+"""Which texts may be the id of a team, a user or a customer, and the name of a tag. Pure.
+
+All of them go into key names of the counter store, where braces mean something; ids of teams and users also into paths.
+"""
 
 import re
 from uuid import uuid4
@@ -6,10 +9,13 @@ from uuid import uuid4
 TEAM_ID_PATTERN = "^[A-Za-z0-9._:@+-]{1,128}$"
 
 _GRAMMAR = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
+_USER_GRAMMAR = re.compile(r"[A-Za-z0-9._:@+|-]{1,128}")
+_EMAIL = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,189}")
+GUEST_LENGTH_MAX = 128
 
 
 class TeamIdError(ValueError):
-    """The text cannot be the id of a team; the message names it and says what is allowed."""
+    """The text cannot be such an id; the message names it and says what is allowed."""
 
 
 def make_team_id() -> str:
@@ -26,3 +32,30 @@ def check_team_id(text: str) -> None:
     """Raises TeamIdError: the id goes into key names of the counter store, where braces and spaces mean something."""
     if not is_team_id(text):
         raise TeamIdError(f"{text!r} is not allowed; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + -")
+
+
+def is_user_id(text: str) -> bool:
+    """Whether a text may be the id of a user. The bar stands in ids of identity providers."""
+    return _USER_GRAMMAR.fullmatch(text) is not None
+
+
+def check_user_id(text: str) -> None:
+    """Raises TeamIdError."""
+    if not is_user_id(text):
+        raise TeamIdError(f"{text!r} is not allowed; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + | -")
+
+
+def check_guest_name(text: str, *, without: str = "") -> None:
+    """Raises TeamIdError where a customer or a tag cannot have that name; `without` are more characters it has not."""
+    forbidden = "{}" + without
+    is_name = 1 <= len(text) <= GUEST_LENGTH_MAX and text.isprintable() and text == text.strip()
+    if not is_name or any(character in text for character in forbidden):
+        message = (
+            f"{text[:GUEST_LENGTH_MAX]!r} is not allowed; allowed are 1 to {GUEST_LENGTH_MAX} printable characters"
+        )
+        raise TeamIdError(f"{message} but {' '.join(forbidden)}, and no space around them")
+
+
+def is_email(text: str) -> bool:
+    """Whether a text looks like an address; whether somebody reads there only a message can tell."""
+    return _EMAIL.fullmatch(text) is not None

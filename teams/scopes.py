@@ -41,6 +41,18 @@ def limits_of_membership(
     return scope_limits(own, kind=MEMBER, scope_id=scope_id, grants=grants, default=default)
 
 
+def limits_of_customer(
+    customer: Customer, *, grants: Sequence[Grant] = (), default: DefaultTier | None = None
+) -> ScopeLimits:
+    """A customer's limits, which hold for the calls that name the customer."""
+    return scope_limits(customer, kind=CUSTOMER, scope_id=customer.customer_id, grants=grants, default=default)
+
+
+def limits_of_tag(tag: Tag, *, grants: Sequence[Grant] = ()) -> ScopeLimits:
+    """A tag's limits, which hold for the calls that have it."""
+    return scope_limits(tag, kind=TAG, scope_id=tag.name, grants=grants)
+
+
 def load_guest(kind: str, scope_id: str, *, now: datetime) -> GuestProfile | None:
     """What is known of a customer or a tag that a call names; None where it has no limits and nothing forbids it."""
     grants = grants_for({(kind, scope_id)}, now=now)
@@ -56,7 +68,7 @@ def _customer(customer_id: str, *, grants: Sequence[Grant]) -> GuestProfile | No
         return None
     own = customer if customer is not None else Customer(customer_id=customer_id)
     tier = None if default is None else DefaultTier(default, _STARTED_AT)
-    limits = scope_limits(own, kind=CUSTOMER, scope_id=customer_id, grants=grants, default=tier)
+    limits = limits_of_customer(own, grants=grants, default=tier)
     return GuestProfile(limits, own.blocked, frozenset(own.allowed_models) or None)
 
 
@@ -64,5 +76,4 @@ def _tag(name: str, *, grants: Sequence[Grant]) -> GuestProfile | None:
     tag = Tag.objects.select_related("budget").filter(name=name).first()
     if tag is None:
         return None
-    limits = scope_limits(tag, kind=TAG, scope_id=name, grants=grants)
-    return GuestProfile(limits, models=frozenset(tag.allowed_models) or None)
+    return GuestProfile(limits_of_tag(tag, grants=grants), models=frozenset(tag.allowed_models) or None)
