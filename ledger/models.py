@@ -1,6 +1,6 @@
-"""The ledger: entries, the only truth about money, their hourly rollups, and adjustments. Amounts are in nano-dollars.
+"""The ledger: entries, the only truth about money, their hourly sums, and adjustments. Amounts are in nano-dollars.
 
-Entries and rollups are partitioned by time, which Django cannot declare: the migration makes them with SQL, and
+All but the adjustments are partitioned by time, which Django cannot declare: the migration makes them with SQL, and
 ledger/posting.py alone writes them, ledger/adjustments.py the adjustments. A trigger refuses to change either.
 """
 
@@ -70,6 +70,36 @@ class Rollup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope_kind} {self.scope_id} {self.hour_at:%Y-%m-%d %H:00}"
+
+
+class Usage(models.Model):
+    """What was used in one hour of admission, by everything that reports can be asked by; made like rollups.
+
+    An empty id is none. Adjustments are not in it: it says what was used, not what counts against limits.
+    """
+
+    pk = models.CompositePrimaryKey("hour_at", "key_id", "team_id", "user_id", "customer_id", "model", "provider")
+    hour_at = models.DateTimeField()
+    key_id = models.UUIDField()
+    team_id = models.CharField(max_length=128)
+    user_id = models.CharField(max_length=128)
+    customer_id = models.CharField(max_length=128)
+    model = models.CharField(max_length=256)
+    provider = models.CharField(max_length=64)
+    requests = models.BigIntegerField()
+    failed_requests = models.BigIntegerField()
+    estimated_requests = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cache_read_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    cost_nanousd = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "usage"
+
+    def __str__(self) -> str:
+        return f"{self.key_id} {self.model} {self.hour_at:%Y-%m-%d %H:00}"
 
 
 class Adjustment(models.Model):

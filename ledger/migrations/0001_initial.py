@@ -75,6 +75,35 @@ CREATE TABLE ledger_rollup_default PARTITION OF ledger_rollup DEFAULT;
 CREATE INDEX ledger_rollup_recent ON ledger_rollup (hour_at);
 """
 
+# For reports: the same hours by everything that they can be asked by. Of the dimensions that a call may lack, an empty text
+# is none, because a primary key takes no NULL.
+USAGE = """
+CREATE TABLE ledger_usage (
+    hour_at timestamptz NOT NULL,
+    key_id uuid NOT NULL,
+    team_id varchar(128) COLLATE "C" NOT NULL,
+    user_id varchar(128) COLLATE "C" NOT NULL,
+    customer_id varchar(128) COLLATE "C" NOT NULL,
+    model varchar(256) COLLATE "C" NOT NULL,
+    provider varchar(64) COLLATE "C" NOT NULL,
+    requests bigint NOT NULL,
+    failed_requests bigint NOT NULL,
+    estimated_requests bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    cache_read_tokens bigint NOT NULL,
+    cache_write_tokens bigint NOT NULL,
+    cost_nanousd bigint NOT NULL,
+    CONSTRAINT ledger_usage_once PRIMARY KEY (hour_at, key_id, team_id, user_id, customer_id, model, provider)
+) PARTITION BY RANGE (hour_at);
+CREATE TABLE ledger_usage_default PARTITION OF ledger_usage DEFAULT;
+CREATE INDEX ledger_usage_key ON ledger_usage (key_id, hour_at);
+CREATE INDEX ledger_usage_team ON ledger_usage (team_id, hour_at) WHERE team_id <> '';
+CREATE INDEX ledger_usage_user ON ledger_usage (user_id, hour_at) WHERE user_id <> '';
+CREATE INDEX ledger_usage_customer ON ledger_usage (customer_id, hour_at) WHERE customer_id <> '';
+CREATE INDEX ledger_usage_model ON ledger_usage (model, hour_at);
+"""
+
 # A correction of what a scope has spent. Each row counts in the windows that began at `at` or before and had not ended
 # when it was made; ledger/adjustments.py says how an adjustment is split so that every window shows what it shall.
 ADJUSTMENTS = """
@@ -103,6 +132,7 @@ CREATE TRIGGER ledger_adjustment_never_changes BEFORE UPDATE OR DELETE ON ledger
 
 UNDO = """
 DROP TABLE ledger_adjustment;
+DROP TABLE ledger_usage;
 DROP TABLE ledger_rollup;
 DROP TABLE ledger_entry;
 DROP FUNCTION ledger_entry_never_changes;
@@ -116,7 +146,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.SeparateDatabaseAndState(
-            database_operations=[migrations.RunSQL(ENTRIES + ROLLUPS + ADJUSTMENTS, UNDO)],
+            database_operations=[migrations.RunSQL(ENTRIES + ROLLUPS + USAGE + ADJUSTMENTS, UNDO)],
             state_operations=[
                 migrations.CreateModel(
                     name="Entry",
@@ -182,6 +212,45 @@ class Migration(migrations.Migration):
                         ("output_tokens", models.BigIntegerField()),
                         ("cost_nanousd", models.BigIntegerField()),
                     ],
+                ),
+                migrations.CreateModel(
+                    name="Usage",
+                    fields=[
+                        (
+                            "pk",
+                            models.CompositePrimaryKey(
+                                "hour_at",
+                                "key_id",
+                                "team_id",
+                                "user_id",
+                                "customer_id",
+                                "model",
+                                "provider",
+                                blank=True,
+                                editable=False,
+                                primary_key=True,
+                                serialize=False,
+                            ),
+                        ),
+                        ("hour_at", models.DateTimeField()),
+                        ("key_id", models.UUIDField()),
+                        ("team_id", models.CharField(max_length=128)),
+                        ("user_id", models.CharField(max_length=128)),
+                        ("customer_id", models.CharField(max_length=128)),
+                        ("model", models.CharField(max_length=256)),
+                        ("provider", models.CharField(max_length=64)),
+                        ("requests", models.BigIntegerField()),
+                        ("failed_requests", models.BigIntegerField()),
+                        ("estimated_requests", models.BigIntegerField()),
+                        ("input_tokens", models.BigIntegerField()),
+                        ("output_tokens", models.BigIntegerField()),
+                        ("cache_read_tokens", models.BigIntegerField()),
+                        ("cache_write_tokens", models.BigIntegerField()),
+                        ("cost_nanousd", models.BigIntegerField()),
+                    ],
+                    options={
+                        "verbose_name_plural": "usage",
+                    },
                 ),
                 migrations.CreateModel(
                     name="Adjustment",
