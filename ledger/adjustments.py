@@ -31,7 +31,7 @@ from budgets.rules.scopes import KEY, CountedLimit, Scope, ScopeLimits, lifetime
 from budgets.rules.windows import END_OF_TIME_MS, LIFETIME, Period, Window, parse_period, window_at
 from budgets.services import ms_of
 from ledger.owners import Owner
-from ledger.spends import Totals, read_totals
+from ledger.spends import Totals, models_called, read_totals
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +45,6 @@ NOT_A_BIRTH_MARK = -1
 LOCK = """
 SELECT pg_advisory_xact_lock(number)
 FROM (SELECT hashtextextended(name, 0) AS number FROM unnest(%s::text[]) AS name ORDER BY 1) AS numbers
-"""
-
-MODELS = """
-SELECT DISTINCT wanted.kind, wanted.id, model
-FROM unnest(%s::text[], %s::text[]) AS wanted (kind, id)
-JOIN ledger_rollup ON scope_kind = wanted.kind AND scope_id = wanted.id
-ORDER BY 1, 2, 3
 """
 
 INSERT = """
@@ -201,7 +194,7 @@ def correct(
     previous: list[int] = []
     with transaction.atomic():
         _lock(corrections)
-        models = _models_of([correction.owner.limits for correction in corrections])
+        models = models_called(correction.owner.limits for correction in corrections)
         accounts = [list(_accounts(each.owner, models=models, now_ms=ms_of(now))) for each in corrections]
         totals = iter(read_totals([(a.scope, window) for some in accounts for a in some for window, _ in a.starts])[0])
         effects: list[Effect] = []
@@ -223,26 +216,14 @@ def _lock(corrections: Sequence[Correction]) -> None:
         cursor.execute(LOCK, [[f"ledger_adjustment/{scope.kind}/{scope.id}" for scope in scopes]])
 
 
-def _models_of(limits: Sequence[ScopeLimits]) -> dict[tuple[str, str], list[str]]:
-    """The models that scopes with limits by model have called. The limits may spell them in other ways."""
-    scopes = [each.scope for each in limits if each.by_model]
-    models: dict[tuple[str, str], list[str]] = {}
-    if scopes:
-        with connection.cursor() as cursor:
-            cursor.execute(MODELS, [[scope.kind for scope in scopes], [scope.id for scope in scopes]])
-            for kind, scope_id, model in cursor.fetchall():
-                models.setdefault((kind, scope_id), []).append(model)
-    return models
-
-
-def _accounts(owner: Owner, *, models: Mapping[tuple[str, str], list[str]], now_ms: int) -> Iterator[Account]:
+def _accounts(owner: Owner, *, models: Mapping[Scope, list[str]], now_ms: int) -> Iterator[Account]:
     limits, scope = owner.limits, owner.limits.scope
     own = limits.limits
     if scope.kind == KEY:  # what counts a key's whole spend is none of its limits
         own = (*own, lifetime_tracker(0))
     yield _account(ScopeLimits(scope, limits.calendar, _distinct(own)), now_ms=now_ms)
     of_models = _distinct(counted for some in limits.by_model.values() for counted in some)
-    for model in models.get((scope.kind, scope.id), ()):
+    for model in models.get(scope, ()):
         yield _account(ScopeLimits(Scope(scope.kind, scope.id, model), limits.calendar, of_models), now_ms=now_ms)
 
 

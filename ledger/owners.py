@@ -1,7 +1,8 @@
 """Scopes with limits, whatever their kind: their limits as the gate wants them, and the root of their counters."""
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -19,6 +20,7 @@ from budgets.rules.scopes import (
     USER,
     GuestProfile,
     ScopeLimits,
+    limits_of_model,
     member_id,
     root_of,
 )
@@ -28,19 +30,39 @@ from keys.profiles import limits_of_key
 from teams.models import Customer, Member, Tag, Team, User
 from teams.scopes import limits_of_membership, limits_of_team, limits_of_user
 
+logger = logging.getLogger(__name__)
+
 Row: TypeAlias = Key | Team | User | Member | Customer | Tag
 """A scope that the database knows. Runs and scopes that have limits only from a default have no row."""
 
 MODELS: dict[str, type[Row]] = {KEY: Key, TEAM: Team, USER: User, MEMBER: Member, CUSTOMER: Customer, TAG: Tag}
-_SELECTED = {MEMBER: ("budget", "team__member_budget")}
+_SELECTED = {KEY: ("budget", "team"), MEMBER: ("budget", "team__member_budget")}
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A scope's limits and the root under which its counters live."""
+    """A scope's limits and the root under which its counters live. `aliases` are its own names of models."""
 
     limits: ScopeLimits
     root: str
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def parts(self, models: Iterable[str] = ()) -> Iterator[ScopeLimits]:
+        """The limits of all of its calls, then those of each of these models that has some."""
+        yield self.limits
+        for model in models:
+            spellings = _spellings(model)
+            own = tuple(alias for alias, name in self.aliases.items() if name in spellings)
+            if (limits := limits_of_model(self.limits, spellings=(*own, *spellings), model=model)) is not None:
+                yield limits
+
+
+def _spellings(model: str) -> tuple[str, ...]:
+    """The names under which admins may mean a route: its own, and that with or without its provider."""
+    provider, _, bare = model.partition("/")
+    if bare:
+        return (model, bare) if provider in settings.PROVIDERS else (model,)
+    return (model, *(f"{each}/{model}" for each in settings.PROVIDERS))
 
 
 def rows_of(kind: str) -> QuerySet[Row]:
@@ -66,9 +88,10 @@ def owner_of(row: Row, *, grants: Sequence[Grant] = (), customer_tier: Budget | 
     match row:
         case Key():
             root = root_of(str(row.id), team_id=row.team_id, user_id=row.user_id)
-            return Owner(limits_of_key(row, grants=grants), root)
+            aliases = {**({} if row.team is None else row.team.model_aliases), **row.model_aliases}
+            return Owner(limits_of_key(row, grants=grants), root, aliases)
         case Team():
-            return Owner(limits_of_team(row, grants=grants), root_of("", team_id=row.team_id))
+            return Owner(limits_of_team(row, grants=grants), root_of("", team_id=row.team_id), row.model_aliases)
         case User():
             return Owner(limits_of_user(row, grants=grants), root_of("", team_id=None, user_id=row.username))
         case Member():
@@ -87,12 +110,23 @@ def _guest(row: Customer | Tag, *, kind: str, grants: Sequence[Grant], tier: Bud
 
 
 def owners_of(kind: str, ids: Collection[str], *, now: datetime) -> dict[str, Owner]:
-    """The scopes of these ids that have a row, by id. A constant number of queries."""
+    """The scopes of these ids by id, as far as they exist or a default gives them limits.
+
+    What cannot be read is reported and left out. A constant number of queries.
+    """
     tier = default_customer_tier() if kind == CUSTOMER else None
-    rows = list(rows_of(kind).filter(_named(kind, ids)))
-    grants = grants_for({(kind, scope_id_of(row)) for row in rows}, now=now)
-    owners = {scope_id_of(row): owner_of(row, grants=grants, customer_tier=tier) for row in rows}
-    return {scope_id: owner for scope_id, owner in owners.items() if scope_id in ids}
+    rows = {scope_id_of(row): row for row in rows_of(kind).filter(_named(kind, ids))}
+    if tier is not None:
+        rows |= {name: Customer(customer_id=name) for name in ids if name not in rows}
+    wanted = {scope_id: row for scope_id, row in rows.items() if scope_id in ids}
+    grants = grants_for({(kind, scope_id) for scope_id in wanted}, now=now)
+    owners: dict[str, Owner] = {}
+    for scope_id, row in wanted.items():
+        try:
+            owners[scope_id] = owner_of(row, grants=grants, customer_tier=tier)
+        except Exception:
+            logger.exception("the limits of %s %s cannot be read", kind, scope_id)
+    return owners
 
 
 def _named(kind: str, ids: Iterable[str]) -> Q:

@@ -3,14 +3,14 @@
 One statement for any number of windows, so that all sums and the snapshot that names them are of one moment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from django.db import connection
 
 from budgets.rules.limits import LimitUnit
-from budgets.rules.scopes import Scope
+from budgets.rules.scopes import Scope, ScopeLimits
 from budgets.rules.windows import END_OF_TIME_MS, Window
 from budgets.usage import SpendQuery, SpendReading
 
@@ -85,6 +85,13 @@ JOIN ledger_rollup ON scope_kind = %s AND scope_id = wanted.id
 ORDER BY 1, 2
 """
 
+MODELS = """
+SELECT DISTINCT wanted.kind, wanted.id, model
+FROM unnest(%s::text[], %s::text[]) AS wanted (kind, id)
+JOIN ledger_rollup ON scope_kind = wanted.kind AND scope_id = wanted.id
+ORDER BY 1, 2, 3
+"""
+
 _COLUMN = {LimitUnit.USD: 0, LimitUnit.TOKENS: 1, LimitUnit.REQUESTS: 2}
 
 
@@ -145,6 +152,18 @@ def active_hours(kind: str, *, since_ms: Mapping[str, int], now_ms: int) -> dict
         for scope_id, hour_ms in cursor.fetchall():
             hours.setdefault(scope_id, []).append(hour_ms)
     return hours
+
+
+def models_called(limits: Iterable[ScopeLimits]) -> dict[Scope, list[str]]:
+    """The models that scopes with limits by model have called. The limits may spell them in other ways."""
+    scopes = [each.scope for each in limits if each.by_model]
+    models: dict[Scope, list[str]] = {}
+    if scopes:
+        with connection.cursor() as cursor:
+            cursor.execute(MODELS, [[scope.kind for scope in scopes], [scope.id for scope in scopes]])
+            for kind, scope_id, model in cursor.fetchall():
+                models.setdefault(Scope(kind, scope_id), []).append(model)
+    return models
 
 
 def _bounds(start_ms: int, end_ms: int) -> tuple[int, int, int, int]:
