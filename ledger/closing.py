@@ -71,7 +71,7 @@ def _close_batch(kind: str, *, gate: SyncGate, ended_by: datetime, now: datetime
             if len(ended) >= WINDOWS_MAX:
                 break
         _write_history(ended, gate=gate, now=now)
-        MODELS[kind]._default_manager.bulk_update(moved, ["budget_limits", "budget_reset_at", "next_reset_at"])
+        rows_of(kind).bulk_update(moved, ["budget_limits", "budget_reset_at", "next_reset_at"])
     return len(moved)
 
 

@@ -131,14 +131,15 @@ def owners_of(kind: str, ids: Collection[str], *, now: datetime) -> dict[str, Ow
 
 def _named(kind: str, ids: Iterable[str]) -> Q:
     if kind == KEY:
-        return Q(pk__in=[scope_id for scope_id in ids if _is_uuid(scope_id)])
+        return Q(pk__in=[scope_id for scope_id in ids if is_uuid(scope_id)])
     if kind != MEMBER:
         return Q(pk__in=list(ids))
     pairs = [scope_id.split("/", 1) for scope_id in ids if "/" in scope_id]
     return Q(user_id__in={user_id for user_id, _ in pairs}, team_id__in={team_id for _, team_id in pairs})
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether a text is a key's internal id."""
     try:
         return str(UUID(text)) == text
     except ValueError:

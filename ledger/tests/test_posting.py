@@ -249,6 +249,6 @@ def test_usage_is_exact_when_many_post_the_same_calls_at_once() -> None:
         for start in range(0, len(some), 40):
             post_entries(some[start : start + 40])
 
-    at_once(*(lambda number=number: post(number) for number in range(4)))  # type: ignore[misc]
+    at_once(*(lambda number=number: post(number) for number in range(4)))
     assert sum(value[0] for value in usage_by("model", "team_id").values()) == 200
     assert len(usage_by("model", "team_id")) == 35
