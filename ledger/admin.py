@@ -3,7 +3,7 @@
 from django.contrib import admin
 
 from budgets.admin import BoundedPaginator, ReadOnlyAdminMixin, amount_text
-from ledger.models import Entry
+from ledger.models import Adjustment, Entry
 
 
 @admin.register(Entry)
@@ -20,4 +20,24 @@ class EntryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin[Entry]):
 
     @admin.display(description="cost", ordering="cost_nanousd")
     def cost(self, row: Entry) -> str:
+        return amount_text(row.cost_nanousd)
+
+
+@admin.register(Adjustment)
+class AdjustmentAdmin(ReadOnlyAdminMixin, admin.ModelAdmin[Adjustment]):
+    """The parts of corrections of spend: search by scope id or by the id that all parts of one have."""
+
+    list_display = [
+        *("made_at", "scope_kind", "scope_id", "model", "at", "cost", "tokens", "requests", "actor", "reason"),
+        "batch_id",
+    ]
+    list_filter = ["scope_kind"]
+    search_fields = ["scope_id__exact", "batch_id__exact"]
+    search_help_text = "Scope id, or the id of a correction"
+    ordering = ["-made_at"]
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    @admin.display(description="cost", ordering="cost_nanousd")
+    def cost(self, row: Adjustment) -> str:
         return amount_text(row.cost_nanousd)

@@ -4,30 +4,30 @@ Enforcement does not wait for it: a new window is a new counter. An idle window 
 open calls gets a row that is not final, and is summed again until they are settled: the ledger is written before a hold
 is released, so a counter without holds means that the ledger has everything.
 
-Each key or team is moved on from its `next_reset_at`, so however late the beat is, no window is left out or closed
+Each scope is moved on from its `next_reset_at`, so however late the beat is, no window is left out or closed
 twice. What one transaction looks at is bounded: a row with more to close is moved on part of the way, and stays due.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 
 from budgets.gate.store import names
 from budgets.gate.sync import SyncGate
 from budgets.gate.windows import ActiveWindow, active_windows
-from budgets.models import LimitedScope, WindowHistory
+from budgets.models import WindowHistory
 from budgets.rules.admission import MARGIN_MS
 from budgets.rules.limits import LimitUnit
-from budgets.rules.scopes import Scope, ScopeLimits, root_of
-from budgets.rules.windows import Window
-from budgets.services import instant_of, ms_of, refresh_resets, scope_limits
+from budgets.rules.scopes import CUSTOMER, Scope, ScopeLimits
+from budgets.rules.windows import END_OF_TIME_MS, Window
+from budgets.services import grants_for, instant_of, ms_of, refresh_resets
 from budgets.usage import SpendQuery, query_of, read_spends
-from keys.models import Key
-from ledger.spends import active_hours
-from teams.models import Team
+from ledger.owners import MODELS, Owner, Row, default_customer_tier, owner_of, rows_of, scope_id_of
+from ledger.spends import active_hours, models_called
+from teams.models import Customer, Member
 
 logger = logging.getLogger(__name__)
 
@@ -35,101 +35,122 @@ BATCH = 500
 WINDOWS_MAX = 5000
 HOUR_MS = 3600_000
 FINAL_AFTER = timedelta(hours=12)
+TRY_AGAIN_AFTER = timedelta(hours=1)
 
 CLOSE_AFTER = timedelta(milliseconds=MARGIN_MS)
 """How long after its end a window is closed: calls are admitted some time after they chose it, and clocks differ."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A scope's limits and the root under which its counters live."""
-
-    limits: ScopeLimits
-    root: str
-
-
 def close_expired_windows(*, gate: SyncGate, now: datetime) -> int:
-    """Closes what has ended, in batches; returns how many keys and teams were moved on."""
+    """Closes what has ended, in batches; returns how many scopes were moved on."""
     ended_by = now - CLOSE_AFTER
     closed = 0
-    for model in (Key, Team):
-        while batch := _close_batch(model, gate=gate, ended_by=ended_by, now=now):
+    for kind in MODELS:
+        while batch := _close_batch(kind, gate=gate, ended_by=ended_by, now=now):
             closed += batch
     finish_history(gate=gate, now=now)
     return closed
 
 
-def _close_batch(model: type[Key] | type[Team], *, gate: SyncGate, ended_by: datetime, now: datetime) -> int:
+def _close_batch(kind: str, *, gate: SyncGate, ended_by: datetime, now: datetime) -> int:
     with transaction.atomic():
-        due = model.objects.select_for_update(skip_locked=True).filter(next_reset_at__lte=ended_by)
-        rows: list[Key | Team] = list(due.order_by("next_reset_at")[:BATCH])
+        due = rows_of(kind).select_for_update(of=("self",), skip_locked=True).filter(next_reset_at__lte=ended_by)
+        rows = {scope_id_of(row): row for row in due.order_by("next_reset_at")[:BATCH]}
         if not rows:
             return 0
-        hours = active_hours(_kind(model), since_ms={str(row.pk): _since_ms(row) for row in rows}, now_ms=ms_of(now))
+        owners = _owners(kind, rows)
+        models = models_called(owner.limits for owner in owners.values())
+        hours = active_hours(kind, since_ms={name: _since_ms(row) for name, row in rows.items()}, now_ms=ms_of(now))
         ended: list[ActiveWindow] = []
-        moved: list[Key | Team] = []
-        for row in rows:
-            ended += _move_on(row, hours=hours.get(str(row.pk), ()), ended_by=ended_by, most=WINDOWS_MAX - len(ended))
+        moved: list[Row] = []
+        for name, row in rows.items():
+            owner, called = owners.get(name), models.get(Scope(kind, name), [])
+            most = WINDOWS_MAX - len(ended)
+            ended += _move_on(row, owner, called=called, hours=hours.get(name, ()), ended_by=ended_by, most=most)
             moved.append(row)
             if len(ended) >= WINDOWS_MAX:
                 break
         _write_history(ended, gate=gate, now=now)
-        model.objects.bulk_update(moved, ["budget_limits", "budget_reset_at", "next_reset_at"])  # type: ignore[arg-type]
+        rows_of(kind).bulk_update(moved, ["budget_limits", "budget_reset_at", "next_reset_at"])
     return len(moved)
 
 
-def _kind(model: type[Key] | type[Team]) -> str:
-    return "key" if model is Key else "team"
+def _owners(kind: str, rows: Mapping[str, Row]) -> dict[str, Owner]:
+    """The limits of due rows, with all grants that windows which are to be closed may have."""
+    tier = default_customer_tier() if kind == CUSTOMER else None
+    since = instant_of(min(_since_ms(row) for row in rows.values()))
+    grants = grants_for({(kind, scope_id) for scope_id in rows}, now=since)
+    owners: dict[str, Owner] = {}
+    for scope_id, row in rows.items():
+        try:
+            owners[scope_id] = owner_of(row, grants=grants, customer_tier=tier)
+        except Exception:
+            logger.exception("the limits of %s %s cannot be read; trying again in an hour", kind, scope_id)
+    return owners
 
 
-def _since_ms(row: LimitedScope) -> int:
+def _since_ms(row: Row) -> int:
     """The last millisecond of the windows of a row that are to be closed first."""
     assert row.next_reset_at is not None, "only rows with a reset are due"
     return ms_of(row.next_reset_at) - 1
 
 
-def _move_on(row: "Key | Team", *, hours: Sequence[int], ended_by: datetime, most: int) -> Sequence[ActiveWindow]:
+def _move_on(
+    row: Row, owner: Owner | None, *, called: Sequence[str], hours: Sequence[int], ended_by: datetime, most: int
+) -> Sequence[ActiveWindow]:
     """The windows of a row that have ended since it was last moved on. One bad row never stops the others."""
+    if owner is None:
+        row.next_reset_at = ended_by + TRY_AGAIN_AFTER
+        return []
     try:
-        owner = owner_of(row)
         ended, until_ms = _ended_windows(
-            owner, since_ms=_since_ms(row), ended_by_ms=ms_of(ended_by), hours=hours, most=most
+            owner, called=called, since_ms=_since_ms(row), ended_by_ms=ms_of(ended_by), hours=hours, most=most
         )
         refresh_resets(row, now=instant_of(until_ms))
+        row.next_reset_at = _next_reset(owner.limits, at_ms=until_ms)
     except Exception:
-        logger.exception("the limits of %s %s cannot be read; trying again in an hour", _kind(type(row)), row.pk)
-        row.next_reset_at = ended_by + timedelta(hours=1)
+        logger.exception("the limits of %s cannot be read; trying again in an hour", owner.limits.scope)
+        row.next_reset_at = ended_by + TRY_AGAIN_AFTER
         return []
     return ended
 
 
-def owner_of(row: LimitedScope) -> Owner:
-    """The limits and root of a key or a team."""
-    if isinstance(row, Key):
-        return Owner(scope_limits(row, kind="key", scope_id=str(row.id)), root_of(str(row.id), team_id=row.team_id))
-    assert isinstance(row, Team), "only keys and teams have limits"
-    return Owner(scope_limits(row, kind="team", scope_id=row.team_id), f"team:{row.team_id}")
+def _next_reset(limits: ScopeLimits, *, at_ms: int) -> datetime | None:
+    """When the first window ends that may leave a row: also of limits that are the scope's by a default only."""
+    counted = [*limits.limits, *(each for some in limits.by_model.values() for each in some)]
+    ends = [each.limit.window_at(at_ms, calendar=limits.calendar).end_ms for each in counted if not each.limit.is_rate]
+    return min((instant_of(end_ms) for end_ms in ends if end_ms != END_OF_TIME_MS), default=None)
+
+
+def make_members_and_customers_due(*, now: datetime) -> int:
+    """Members and customers whose limits are those of a default tier, and whom nobody has made due, become so."""
+    idle = Q(next_reset_at__isnull=True, budget__isnull=True, max_budget_nanousd__isnull=True)
+    due = Member.objects.filter(idle, team__member_budget__next_reset_at__isnull=False).update(next_reset_at=now)
+    tier = default_customer_tier()
+    if tier is not None and tier.next_reset_at is not None:
+        due += Customer.objects.filter(idle).update(next_reset_at=now)
+    return due
 
 
 def _ended_windows(
-    owner: Owner, *, since_ms: int, ended_by_ms: int, hours: Sequence[int], most: int
+    owner: Owner, *, called: Sequence[str], since_ms: int, ended_by_ms: int, hours: Sequence[int], most: int
 ) -> tuple[list[ActiveWindow], int]:
     """Ended windows worth a look, and the instant until which these are all: with more than `most` the rest waits.
 
     A window was open at `since_ms`, or what was spent in it was spent in an active hour since then; or it is of the
-    last hour and may have open calls that the ledger knows nothing of.
+    last hour and may have open calls that the ledger knows nothing of. `called` are the models that were.
     """
     found: dict[str, ActiveWindow] = {}
     until_ms = ended_by_ms
+    parts = tuple(owner.parts(called))
     for start_ms, end_ms in _stretches(since_ms, ended_by_ms, hours=hours):
         if start_ms > since_ms and len(found) >= most:
             until_ms = start_ms
             break
-        for active in _windows_between(owner, start_ms=start_ms, end_ms=end_ms):
+        for active in _windows_between(parts, root=owner.root, start_ms=start_ms, end_ms=end_ms):
             if since_ms < active.window.end_ms <= ended_by_ms and active.window.end_ms > active.since_ms:
                 found[active.counter] = active
-    ended = [active for active in found.values() if active.window.end_ms <= until_ms]
-    return [active for active in ended if active.limit.maximum is not None], until_ms
+    return [active for active in found.values() if active.window.end_ms <= until_ms], until_ms
 
 
 def _stretches(since_ms: int, ended_by_ms: int, *, hours: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -144,14 +165,18 @@ def _stretches(since_ms: int, ended_by_ms: int, *, hours: Sequence[int]) -> Iter
             looked_until_ms = end_ms
 
 
-def _windows_between(owner: Owner, *, start_ms: int, end_ms: int) -> Iterator[ActiveWindow]:
-    for counted in owner.limits.limits:
-        single = ScopeLimits(owner.limits.scope, owner.limits.calendar, (counted,))
-        at_ms = start_ms
-        while at_ms < end_ms:
-            (active,) = active_windows([single], names=names(), root=owner.root, now_ms=at_ms)
-            yield active
-            at_ms = active.window.end_ms
+def _windows_between(parts: Iterable[ScopeLimits], *, root: str, start_ms: int, end_ms: int) -> Iterator[ActiveWindow]:
+    """The windows that leave a row, each with the maximum that held at its end."""
+    for part in parts:
+        for counted in part.limits:
+            if counted.limit.is_rate or counted.limit.maximum is None:
+                continue
+            at_ms = start_ms
+            while at_ms < end_ms:
+                window = counted.limit.window_at(at_ms, calendar=part.calendar)
+                single = ScopeLimits(part.scope, part.calendar, (counted,))
+                yield from active_windows([single], names=names(), root=root, now_ms=window.end_ms - 1)
+                at_ms = window.end_ms
 
 
 def _write_history(ended: Sequence[ActiveWindow], *, gate: SyncGate, now: datetime) -> None:
@@ -172,6 +197,7 @@ def _history_row(active: ActiveWindow, *, spent: int, is_final: bool, now: datet
     return WindowHistory(
         scope_kind=active.scope.kind,
         scope_id=active.scope.id,
+        model=active.scope.model or "",
         identity=active.limit.identity,
         budget_duration=str(active.limit),
         unit=active.limit.unit.value,
@@ -214,7 +240,7 @@ def _sum_again(rows: Sequence[WindowHistory], *, gate: SyncGate, now: datetime) 
 
 def _query_of_row(row: WindowHistory) -> SpendQuery:
     return SpendQuery(
-        Scope(row.scope_kind, row.scope_id),
+        Scope(row.scope_kind, row.scope_id, row.model or None),
         LimitUnit(row.unit),
         Window(ms_of(row.start_at), ms_of(row.end_at)),
     )

@@ -1,6 +1,6 @@
-"""Posting: entries into the ledger and their sums into the rollups, in one statement and so in one transaction.
+"""Posting: entries into the ledger and their sums into rollups and usage, in one statement and so in one transaction.
 
-An entry whose id the ledger already has is ignored, together with its part of the rollups. Amounts are in nano-dollars.
+An entry whose id the ledger already has is ignored, together with its part of the sums. Amounts are in nano-dollars.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ COLUMNS = (
 # The first 48 bits of a call id are the millisecond of its admission (budgets/rules/calls.py).
 ADMITTED_MS = "('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint"
 
-# Entries are written in one order by everybody, and after them the rollups, so two postings of the same calls (a
-# gateway's and a task's) cannot lock each other out.
+# Entries are written in one order by everybody, and after them the sums, one table after the other, so two postings of
+# the same calls (a gateway's and a task's) cannot lock each other out.
 POST = f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%s::jsonb) AS entry (
@@ -68,6 +68,26 @@ WITH given AS (
         input_tokens = rollup.input_tokens + excluded.input_tokens,
         output_tokens = rollup.output_tokens + excluded.output_tokens,
         cost_nanousd = rollup.cost_nanousd + excluded.cost_nanousd
+), used AS (
+    INSERT INTO ledger_usage AS usage
+        (hour_at, key_id, team_id, user_id, customer_id, model, provider, requests, failed_requests,
+        estimated_requests, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nanousd)
+    SELECT date_trunc('hour', admitted_at, 'UTC'), key_id, COALESCE(team_id, ''), COALESCE(user_id, ''),
+        COALESCE(customer_id, ''), model, provider,
+        count(*), count(*) FILTER (WHERE http_status NOT BETWEEN 200 AND 299), count(*) FILTER (WHERE is_estimated),
+        sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(cost_nanousd)
+    FROM posted
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+    ORDER BY 1, 2, 3, 4, 5, 6, 7
+    ON CONFLICT (hour_at, key_id, team_id, user_id, customer_id, model, provider) DO UPDATE SET
+        requests = usage.requests + excluded.requests,
+        failed_requests = usage.failed_requests + excluded.failed_requests,
+        estimated_requests = usage.estimated_requests + excluded.estimated_requests,
+        input_tokens = usage.input_tokens + excluded.input_tokens,
+        output_tokens = usage.output_tokens + excluded.output_tokens,
+        cache_read_tokens = usage.cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_tokens = usage.cache_write_tokens + excluded.cache_write_tokens,
+        cost_nanousd = usage.cost_nanousd + excluded.cost_nanousd
 )
 SELECT id::text, posting, cost_nanousd, input_tokens + output_tokens FROM posted
 """  # noqa: S608 - put in are only the constants above

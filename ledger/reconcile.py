@@ -7,17 +7,21 @@ and seeding it anew, which is exact whatever is settled meanwhile, also where th
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from budgets.gate.store import names
 from budgets.gate.sync import SyncGate
 from budgets.gate.windows import ActiveWindow, Amounts, active_windows
+from budgets.rules.limits import LimitUnit
 from budgets.rules.money import AMOUNT_MAX
+from budgets.rules.scopes import CUSTOMER, KEY, TAG
 from budgets.services import ms_of
 from budgets.usage import query_of, read_spends
 from keys.profiles import profiles_for
-from ledger.models import Rollup
+from ledger.models import Adjustment, Rollup
+from ledger.owners import MODELS, Owner, owners_of
+from ledger.spends import models_called
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +30,15 @@ WINDOWS_OF_ONE_LOOK = 200
 LOOKS = 5
 LOOK_AGAIN_S = 0.2
 ACTIVE = timedelta(hours=2)
-KEYS_MAX = 10_000
+SCOPES_MAX = 10_000
 
 
 def repair_counters(*, gate: SyncGate, now: datetime) -> int:
-    """Compares the open windows of every key that was used lately; returns how many had to be mended."""
-    key_ids = _in_turn(_active_keys(now=now), now=now)
+    """Compares the open windows of every scope that was used or adjusted lately; returns how many had to be mended."""
+    scopes = _in_turn(_active_scopes(now=now), now=now)
     suspects: list[ActiveWindow] = []
-    for start in range(0, len(key_ids), BATCH):
-        suspects += _differing(_windows_of(key_ids[start : start + BATCH], now=now), gate=gate)
+    for start in range(0, len(scopes), BATCH):
+        suspects += _differing(_windows_of(scopes[start : start + BATCH], now=now), gate=gate)
     for _ in range(LOOKS - 1):
         if suspects:
             time.sleep(LOOK_AGAIN_S)
@@ -44,24 +48,38 @@ def repair_counters(*, gate: SyncGate, now: datetime) -> int:
     return len(suspects)
 
 
-def _active_keys(*, now: datetime) -> list[str]:
-    recent = Rollup.objects.filter(scope_kind="key", hour_at__gte=now - ACTIVE)
-    return list(recent.order_by("scope_id").values_list("scope_id", flat=True).distinct())
+def _active_scopes(*, now: datetime) -> list[tuple[str, str]]:
+    """Kinds and ids. A key brings its team, its user and the membership with it."""
+    recent = Rollup.objects.filter(scope_kind__in=(KEY, CUSTOMER, TAG), hour_at__gte=now - ACTIVE)
+    adjusted = Adjustment.objects.filter(made_at__gte=now - ACTIVE)
+    both = recent.values_list("scope_kind", "scope_id").union(adjusted.values_list("scope_kind", "scope_id"))
+    return sorted(both)
 
 
-def _in_turn(key_ids: list[str], *, now: datetime) -> list[str]:
-    """With more keys than one run can look at, each minute the next ones."""
-    if len(key_ids) <= KEYS_MAX:
-        return key_ids
-    first = ms_of(now) // 60_000 * KEYS_MAX % len(key_ids)
-    return (key_ids + key_ids)[first : first + KEYS_MAX]
+def _in_turn(scopes: list[tuple[str, str]], *, now: datetime) -> list[tuple[str, str]]:
+    """With more scopes than one run can look at, each minute the next ones."""
+    if len(scopes) <= SCOPES_MAX:
+        return scopes
+    first = ms_of(now) // 60_000 * SCOPES_MAX % len(scopes)
+    return (scopes + scopes)[first : first + SCOPES_MAX]
 
 
-def _windows_of(key_ids: Iterable[str], *, now: datetime) -> list[ActiveWindow]:
+def _windows_of(scopes: Sequence[tuple[str, str]], *, now: datetime) -> list[ActiveWindow]:
+    by_kind: dict[str, list[str]] = {}
+    for kind, scope_id in scopes:
+        by_kind.setdefault(kind, []).append(scope_id)
+    owners: list[Owner] = []
+    for profile in profiles_for(by_kind.pop(KEY, ()), now=now).values():
+        owners += [Owner(limits, profile.root, profile.aliases) for limits in profile.scopes]
+    for kind, ids in by_kind.items():
+        owners += owners_of(kind, ids, now=now).values() if kind in MODELS else ()
+    models = models_called(owner.limits for owner in owners)
     windows: dict[str, ActiveWindow] = {}
-    for profile in profiles_for(key_ids, now=now).values():
-        for active in active_windows(profile.scopes, names=names(), root=profile.root, now_ms=ms_of(now)):
-            windows[active.counter] = active
+    for owner in owners:
+        parts = owner.parts(models.get(owner.limits.scope, ()))
+        for active in active_windows(parts, names=names(), root=owner.root, now_ms=ms_of(now)):
+            if active.limit.unit is not LimitUnit.PARALLEL:
+                windows[active.counter] = active
     return list(windows.values())
 
 

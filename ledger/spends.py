@@ -1,16 +1,17 @@
-"""What a scope spent between two instants: whole hours from the rollups, the rest from the entries.
+"""What a scope spent between two instants: whole hours from the rollups, the rest from the entries, and adjustments.
 
 One statement for any number of windows, so that all sums and the snapshot that names them are of one moment.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 from django.db import connection
 
 from budgets.rules.limits import LimitUnit
-from budgets.rules.windows import END_OF_TIME_MS
+from budgets.rules.scopes import Scope, ScopeLimits
+from budgets.rules.windows import END_OF_TIME_MS, Window
 from budgets.usage import SpendQuery, SpendReading
 
 HOUR_MS = 3600_000
@@ -29,9 +30,9 @@ WITH query AS (
 )
 SELECT
     pg_current_snapshot()::text,
-    COALESCE(hours.cost, 0) + COALESCE(edges.cost, 0),
-    COALESCE(hours.tokens, 0) + COALESCE(edges.tokens, 0),
-    COALESCE(hours.requests, 0) + COALESCE(edges.requests, 0)
+    COALESCE(hours.cost, 0) + COALESCE(edges.cost, 0) + COALESCE(adjusted.cost, 0),
+    COALESCE(hours.tokens, 0) + COALESCE(edges.tokens, 0) + COALESCE(adjusted.tokens, 0),
+    COALESCE(hours.requests, 0) + COALESCE(edges.requests, 0) + COALESCE(adjusted.requests, 0)
 FROM query
 CROSS JOIN LATERAL (
     SELECT sum(cost_nanousd) AS cost, sum(input_tokens + output_tokens) AS tokens, sum(requests) AS requests
@@ -44,6 +45,12 @@ CROSS JOIN LATERAL (
     FROM (VALUES (head_at, low_at), (high_at, tail_at)) AS edge (from_at, to_at)
     CROSS JOIN LATERAL ({branches}) AS entry
 ) AS edges
+CROSS JOIN LATERAL (
+    SELECT sum(cost_nanousd) AS cost, sum(tokens) AS tokens, sum(requests) AS requests
+    FROM ledger_adjustment AS adjustment
+    WHERE scope_kind = query.kind AND scope_id = query.id AND at >= head_at AND made_at < tail_at
+        AND adjustment.model IS NOT DISTINCT FROM query.model
+) AS adjusted
 ORDER BY query.n
 """
 
@@ -78,27 +85,51 @@ JOIN ledger_rollup ON scope_kind = %s AND scope_id = wanted.id
 ORDER BY 1, 2
 """
 
-_COLUMN = {LimitUnit.USD: 1, LimitUnit.TOKENS: 2, LimitUnit.REQUESTS: 3}
+MODELS = """
+SELECT DISTINCT wanted.kind, wanted.id, model
+FROM unnest(%s::text[], %s::text[]) AS wanted (kind, id)
+JOIN ledger_rollup ON scope_kind = wanted.kind AND scope_id = wanted.id
+ORDER BY 1, 2, 3
+"""
+
+_COLUMN = {LimitUnit.USD: 0, LimitUnit.TOKENS: 1, LimitUnit.REQUESTS: 2}
+
+
+class Totals(NamedTuple):
+    """What was spent, in each unit."""
+
+    cost_nanousd: int
+    tokens: int
+    requests: int
 
 
 def read_spends(queries: Sequence[SpendQuery]) -> SpendReading:
-    """The sum of each query in its unit, and the snapshot they were read in. One statement, whatever the number."""
-    if not queries:
-        return SpendReading((), "")
-    bounds = [_bounds(query.window.start_ms, query.window.end_ms) for query in queries]
+    """The sum of each query in its unit, and the snapshot they were read in. One statement, whatever the number.
+
+    No window has spent less than nothing.
+    """
+    totals, snapshot = read_totals([(query.scope, query.window) for query in queries])
+    sums = (_sum(row, unit=query.unit) for row, query in zip(totals, queries, strict=True))
+    return SpendReading(tuple(max(each, 0) for each in sums), snapshot)
+
+
+def read_totals(windows: Sequence[tuple[Scope, Window]]) -> tuple[list[Totals], str]:
+    """The sums of each scope and window in every unit, and the snapshot."""
+    if not windows:
+        return [], ""
+    bounds = [_bounds(window.start_ms, window.end_ms) for _, window in windows]
     with connection.cursor() as cursor:
         cursor.execute(
-            _statement(frozenset(query.scope.kind for query in queries)),
+            _statement(frozenset(scope.kind for scope, _ in windows)),
             [
-                [query.scope.kind for query in queries],
-                [query.scope.id for query in queries],
-                [query.scope.model for query in queries],
+                [scope.kind for scope, _ in windows],
+                [scope.id for scope, _ in windows],
+                [scope.model for scope, _ in windows],
                 *(list(column) for column in zip(*bounds, strict=True)),
             ],
         )
         rows = cursor.fetchall()
-    sums = tuple(_sum(row, unit=query.unit) for row, query in zip(rows, queries, strict=True))
-    return SpendReading(sums, rows[0][0])
+    return [Totals(int(row[1]), int(row[2]), int(row[3])) for row in rows], rows[0][0]
 
 
 @lru_cache
@@ -108,9 +139,9 @@ def _statement(kinds: frozenset[str]) -> str:
     return SPENDS.format(branches="        UNION ALL".join(branches))
 
 
-def _sum(row: Sequence[Any], *, unit: LimitUnit) -> int:
+def _sum(totals: Totals, *, unit: LimitUnit) -> int:
     """Open calls are no spend: a limit of them counts from nothing."""
-    return 0 if unit is LimitUnit.PARALLEL else int(row[_COLUMN[unit]])
+    return 0 if unit is LimitUnit.PARALLEL else totals[_COLUMN[unit]]
 
 
 def active_hours(kind: str, *, since_ms: Mapping[str, int], now_ms: int) -> dict[str, list[int]]:
@@ -121,6 +152,18 @@ def active_hours(kind: str, *, since_ms: Mapping[str, int], now_ms: int) -> dict
         for scope_id, hour_ms in cursor.fetchall():
             hours.setdefault(scope_id, []).append(hour_ms)
     return hours
+
+
+def models_called(limits: Iterable[ScopeLimits]) -> dict[Scope, list[str]]:
+    """The models that scopes with limits by model have called. The limits may spell them in other ways."""
+    scopes = [each.scope for each in limits if each.by_model]
+    models: dict[Scope, list[str]] = {}
+    if scopes:
+        with connection.cursor() as cursor:
+            cursor.execute(MODELS, [[scope.kind for scope in scopes], [scope.id for scope in scopes]])
+            for kind, scope_id, model in cursor.fetchall():
+                models.setdefault(Scope(kind, scope_id), []).append(model)
+    return models
 
 
 def _bounds(start_ms: int, end_ms: int) -> tuple[int, int, int, int]:

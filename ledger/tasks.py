@@ -31,5 +31,6 @@ def recover() -> int:
 
 @shared_task(name="ledger.repair_counters")
 def repair_counters() -> int:
-    """Compares counters with the ledger and mends what differs."""
+    """Compares counters with the ledger and mends what differs. Each minute, and so what only has to be done then."""
+    closing.make_members_and_customers_due(now=timezone.now())
     return reconcile.repair_counters(gate=sync_gate(), now=timezone.now())

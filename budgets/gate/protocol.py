@@ -143,7 +143,7 @@ def settle_command(
     command += (now_ms, call_id, birth_ms, transaction, MARK_LIFE_MS)
     for posting in postings:
         assert 0 <= posting.hold < 2**53, "amounts are below 2**53"
-        assert 0 <= posting.cost < 2**53, "amounts are below 2**53"
+        assert abs(posting.cost) < 2**53, "amounts are below 2**53; an adjustment's may be negative"
         command += (posting.hold, posting.cost, posting.expires_ms)
     return command
 

@@ -11,11 +11,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from budgets.actors import SYSTEM
 from budgets.admin import BoundedPaginator
 from budgets.models import WindowHistory
+from ledger.adjustments import set_spend
 from ledger.models import Entry
+from ledger.owners import owner_of
 from ledger.posting import post_entries
-from ledger.tests.factories import KEY_ID, NOW, NOW_MS, at, make_entry, posted_entry
+from ledger.tests.factories import KEY_ID, NOW, NOW_MS, at, make_entry, posted_entry, saved_team
 from teams.models import User
 
 pytestmark = pytest.mark.django_db
@@ -152,3 +155,12 @@ def test_pages_end_with_the_newest_rows(admin_client: Client, monkeypatch: pytes
         posted_entry(at_ms=NOW_MS + index)
     paginator = BoundedPaginator(Entry.objects.order_by("-admitted_at"), 2)
     assert (paginator.count, paginator.num_pages) == (5, 3)
+
+
+def test_adjustments_are_listed_and_nobody_can_change_them(admin_client: Client) -> None:
+    owner = owner_of(saved_team(team_id="a-team"))
+    set_spend(owner.limits, root=owner.root, to_nanousd=1_500_000, by=SYSTEM, reason="a refund", now=NOW)
+    page = shown(admin_client, "/admin/ledger/adjustment/", q="a-team")
+    assert "$0.001500" in page
+    assert "a refund" in page
+    assert admin_client.get("/admin/ledger/adjustment/add/").status_code == 403

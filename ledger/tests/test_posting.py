@@ -10,7 +10,7 @@ import pytest
 from django.db import DataError, IntegrityError, ProgrammingError, connection, transaction
 
 from budgets.services import instant_of
-from ledger.models import Entry, Rollup
+from ledger.models import Entry, Rollup, Usage
 from ledger.posting import Posted, post_entries
 from ledger.tests.factories import HOUR_MS, KEY_ID, NOW, NOW_MS, at, at_once, make_entry, posted_entry
 
@@ -214,3 +214,41 @@ def test_eight_threads_on_the_same_keys_teams_and_hours_lose_nothing() -> None:
     assert (requests, cost) == (1600, sum(totals))
     teams = Entry.objects.exclude(team_id=None).values_list("cost_nanousd", flat=True)
     assert rolled(scope_kind="team")[3] == sum(teams)
+
+
+def usage_by(*names: str) -> dict[tuple[Any, ...], tuple[int, ...]]:
+    sums = ("requests", "failed_requests", "estimated_requests", "cost_nanousd", "cache_read_tokens")
+    rows = Usage.objects.values_list(*names, *sums)
+    return {row[: len(names)]: row[len(names) :] for row in rows}
+
+
+@pytest.mark.django_db
+def test_usage_is_by_all_that_reports_can_be_asked_by() -> None:
+    post_entries([make_entry(), make_entry(team_id="t", user_id="u", customer_id="c", model="m", provider="p")])
+    post_entries([make_entry(cache_read_tokens=7, is_estimated=True), make_entry(http_status=0)])
+    assert usage_by("key_id", "team_id", "user_id", "customer_id", "model", "provider") == {
+        (UUID(KEY_ID), "", "", "", "demo", "demo"): (3, 1, 1, 300, 7),
+        (UUID(KEY_ID), "t", "u", "c", "m", "p"): (1, 0, 0, 100, 0),
+    }
+
+
+@pytest.mark.django_db
+def test_usage_has_a_repeated_entry_once_and_each_hour_apart() -> None:
+    early, late = make_entry(at_ms=NOW_MS - HOUR_MS), make_entry()
+    for _ in range(2):
+        post_entries([early, late])
+    assert [value[0] for value in usage_by("hour_at").values()] == [1, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_usage_is_exact_when_many_post_the_same_calls_at_once() -> None:
+    entries = [make_entry(team_id=f"t{number % 7}", model=f"m{number % 5}") for number in range(200)]
+
+    def post(number: int) -> None:
+        some = random.Random(number).sample(entries, len(entries))
+        for start in range(0, len(some), 40):
+            post_entries(some[start : start + 40])
+
+    at_once(*(lambda number=number: post(number) for number in range(4)))
+    assert sum(value[0] for value in usage_by("model", "team_id").values()) == 200
+    assert len(usage_by("model", "team_id")) == 35

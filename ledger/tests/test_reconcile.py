@@ -196,7 +196,7 @@ def test_number_of_questions_does_not_grow_with_the_keys_of_a_batch(gate: SyncGa
 def test_more_keys_than_one_run_can_look_at_take_turns(
     gate: SyncGate, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconcile, "KEYS_MAX", 3)
+    monkeypatch.setattr(reconcile, "SCOPES_MAX", 3)
     keys = [used_key(gate) for _ in range(8)]
     for key in keys:
         valkey.hincrby(counters(key)[1], "spent", 5)

@@ -1,4 +1,5 @@
--- Takes a call's hold out of its windows and puts its cost in; once per call, never refused.
+-- Takes a call's hold out of its windows and puts its cost in; once per call, never refused. An adjustment of the ledger
+-- comes the same way, without a hold, with a cost that may be negative.
 --
 -- KEYS  1 hold   2 open holds of the root   3 birth mark of the root   4 mark of a call settled without its hold   5.. one counter a window
 -- ARGV  1 now_ms   2 call id   3 birth_ms that the admission saw   4 posting: the database transaction that wrote the entry
