@@ -7,17 +7,9 @@ from typing import Any
 import pytest
 
 from budgets.rules.scopes import KeyProfile
-from proxy import profiles as profiles_module
-from proxy.profiles import (
-    DOWN_MS,
-    FRESH_MS,
-    OUTAGE_MS,
-    RETRY_MS,
-    USABLE_MS,
-    CachedKey,
-    DatabaseDown,
-    ProfileCache,
-)
+from proxy import cache as cache_module
+from proxy.cache import DOWN_MS, FRESH_MS, OUTAGE_MS, RETRY_MS, USABLE_MS, DatabaseDown
+from proxy.profiles import CachedKey, ProfileCache
 from proxy.tests.factories import NAMES, make_limit, make_profile, make_scope
 
 NOW = 1_800_000_000_000  # 08:00 UTC
@@ -178,7 +170,7 @@ async def test_unknown_key_is_asked_for_once_in_a_while(cache: ProfileCache, dat
 async def test_unknown_keys_are_forgotten_when_there_are_many(
     cache: ProfileCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles_module, "UNKNOWN_KEYS_MAX", 3)
+    monkeypatch.setattr(cache, "_unknown_max", 3)
     for number in range(10):
         await cache.get(f"made-up-{number}", now_ms=NOW)
     assert list(cache._unknown) == ["made-up-7", "made-up-8", "made-up-9"]
@@ -187,7 +179,7 @@ async def test_unknown_keys_are_forgotten_when_there_are_many(
 async def test_keys_are_forgotten_oldest_first_when_there_are_many(
     cache: ProfileCache, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles_module, "KEYS_MAX", 2)
+    monkeypatch.setattr(cache, "_known_max", 2)
     database.profiles |= {name: make_profile(alias=name) for name in "bc"}
     for name in "abac":
         await alias_of(cache, name, at=NOW)
@@ -198,7 +190,7 @@ async def test_readings_that_wait_for_the_database_are_bounded(
     cache: ProfileCache, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await alias_of(cache)
-    monkeypatch.setattr(profiles_module, "LOADS_MAX", 5)
+    monkeypatch.setattr(cache_module, "LOADS_MAX", 5)
     database.gate.clear()
     asked = [asyncio.create_task(cache.get(f"made-up-{number}", now_ms=NOW)) for number in range(20)]
     await ticks()
