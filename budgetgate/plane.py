@@ -22,18 +22,20 @@ from budgets.gate.aio import AsyncGate
 from budgets.gate.store import names
 from budgets.gate.windows import ActiveWindow
 from budgets.gate.wire import Wire
-from budgets.rules.scopes import KeyProfile
+from budgets.rules.scopes import GuestProfile, KeyProfile
 from budgets.rules.settlement import Entry
 from budgets.usage import SpendReading, query_of
 from catalog.table import RouteTable
 from keys.profiles import load_profile
 from ledger.posting import Posted, post_entries
 from ledger.spends import read_spends
+from proxy.cache import DatabaseDown
 from proxy.calls import now_ms
 from proxy.plane import DataPlane, PlaneSettings
-from proxy.profiles import DatabaseDown, ProfileCache
+from proxy.profiles import GuestCache, ProfileCache
 from proxy.settler import LedgerDown, LedgerRefused, Settler
 from proxy.upstream import Upstream
+from teams.scopes import load_guest
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +57,14 @@ class AssembledPlane:
         self._tasks: list[asyncio.Task[None]] = []
         gate = AsyncGate(self._wire, names())
         self._profiles = ProfileCache(self._load_profile, names=names())
+        self._guests = GuestCache(self._load_guest, names=names())
         self._settler = Settler(gate=gate, post=self._post, journal=settings.DATA_DIR / "journal", now_ms=now_ms)
         self._upstream = Upstream()
         self.plane = DataPlane(
             settings=_plane_settings(),
             gate=gate,
             profiles=self._profiles,
+            guests=self._guests,
             routes=self._routes,
             read_spends=self._read_spends,
             settler=self._settler,
@@ -87,6 +91,9 @@ class AssembledPlane:
 
     async def _load_profile(self, token_hash: str) -> KeyProfile | None:
         return await self._reading(lambda: load_profile(token_hash, now=timezone.now()))
+
+    async def _load_guest(self, kind: str, guest_id: str) -> GuestProfile | None:
+        return await self._reading(lambda: load_guest(kind, guest_id, now=timezone.now()))
 
     async def _read_spends(self, windows: Sequence[ActiveWindow]) -> SpendReading:
         return await self._reading(lambda: read_spends([query_of(active) for active in windows]))
@@ -123,19 +130,30 @@ class AssembledPlane:
         client: Redis = Redis.from_url(settings.REDIS_URL)
         async with client, client.pubsub() as channel:
             await channel.subscribe(names().changes)
-            self._profiles.clear()
+            self._forget_all()
             async for message in channel.listen():
                 if message["type"] == "message":
                     await self._changed(message["data"].decode())
 
     async def _changed(self, subject: str) -> None:
         kind, _, name = subject.partition(":")
-        if kind == "key":
-            self._profiles.drop(name)
-        elif kind == "team":
-            self._profiles.drop_team(name)
-        elif kind == "routes":
-            await self._reload_routes()
+        match kind:
+            case "key":
+                self._profiles.drop(name)
+            case "team":
+                self._profiles.drop_team(name)
+            case "user":
+                self._profiles.drop_user(name)
+            case "customer" | "tag":
+                self._guests.drop(subject)
+            case "budget":  # any number of scopes may refer to a tier
+                self._forget_all()
+            case "routes":
+                await self._reload_routes()
+
+    def _forget_all(self) -> None:
+        self._profiles.clear()
+        self._guests.clear()
 
     async def _reload_for_ever(self) -> None:
         while True:
@@ -174,4 +192,5 @@ def _plane_settings() -> PlaneSettings:
         admit_while_store_down=settings.STORE_DOWN == "open",
         admit_unpriced=settings.UNPRICED == "allow",
         demo_chunk_delay_s=settings.DEMO_CHUNK_DELAY_MS / 1000,
+        budget_status=settings.BUDGET_STATUS,
     )

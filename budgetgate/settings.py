@@ -91,6 +91,7 @@ SPEND_READER = "ledger.spends.read_spends"
 SPEND_WRITER = "ledger.adjustments.set_spend"
 CUSTOMER_BUDGET_ID = env.str("BUDGETGATE_CUSTOMER_BUDGET_ID", "")
 STORE_DOWN = _choice("BUDGETGATE_STORE_DOWN", "closed", allowed=("closed", "open"))
+BUDGET_STATUS = int(_choice("BUDGETGATE_BUDGET_STATUS", "429", allowed=("429", "422", "402", "400")))
 UNPRICED = _choice("BUDGETGATE_UNPRICED", "refuse", allowed=("refuse", "allow"))
 UNKNOWN_FIELDS = _choice("BUDGETGATE_UNKNOWN_FIELDS", "refuse", allowed=("refuse", "ignore"))
 OUTPUT_TOKENS_DEFAULT = _positive("BUDGETGATE_OUTPUT_TOKENS_DEFAULT", 4096, maximum=10_000_000)

@@ -92,6 +92,7 @@ def profile_of(key: Key, *, member: Member | None, grants: Sequence[Grant]) -> K
         aliases={**({} if team is None else team.model_aliases), **key.model_aliases},
         routes=_allowed(key.allowed_routes),
         tags=tuple(dict.fromkeys([*key.tags, *([] if team is None else team.tags)])),
+        has_max_budget=key.max_budget_nanousd is not None,
     )
 
 

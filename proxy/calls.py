@@ -3,13 +3,14 @@
 import time
 from dataclasses import dataclass
 
-from budgets.gate.windows import ActiveWindow
-from budgets.rules.admission import Reading
+from budgets.gate.windows import ActiveWindow, Amounts
+from budgets.rules.admission import Admission, Claim, Reading, Status
 from budgets.rules.money import AMOUNT_MAX
-from budgets.rules.settlement import Entry, HeldGroup, HeldWindow, Settlement
+from budgets.rules.settlement import Entry, HeldGroup, HeldWindow, Settlement, encode
 from catalog.pricing import Usage, at_service_tier, cost_nanousd
 from catalog.routing import ResolvedRoute
 from proxy.estimate import Estimate
+from proxy.labels import Labels
 from proxy.metering import Measured
 from proxy.profiles import CachedKey
 
@@ -20,29 +21,69 @@ def now_ms() -> int:
 
 
 @dataclass(slots=True)
+class Group:
+    """The windows of one root that a call must fit into, and what they said.
+
+    `is_held` False says that the store certainly has no hold of the call there. `is_hidden`: the caller did not name
+    this scope and need not know it.
+    """
+
+    root: str
+    windows: tuple[ActiveWindow, ...]
+    held: tuple[HeldWindow, ...]
+    readings: tuple[Reading, ...] = ()
+    birth_ms: int = 0
+    status: Status | None = None
+    is_held: bool = False
+    is_hidden: bool = False
+
+    def claims(self, amounts: Amounts) -> list[Claim]:
+        return [active.claim(amounts) for active in self.windows]
+
+    def take(self, admission: Admission) -> None:
+        """What the store answered."""
+        self.status, self.birth_ms, self.readings = admission.status, admission.birth_ms, admission.readings
+        self.is_held = admission.status in (Status.ADMITTED, Status.ADMITTED_BEFORE)
+
+    def as_held(self) -> HeldGroup:
+        return HeldGroup(self.root, self.birth_ms, self.held)
+
+
+@dataclass(slots=True)
 class Call:
-    """One call until it is settled. `is_held` False says that the store certainly has no hold of it."""
+    """One call until it is settled. The first of its groups is that of its key; the others are its guests'.
+
+    `asked` is the caller's name of the model, `tags` are the key's and the caller's.
+    """
 
     id: str
     key: CachedKey
+    asked: str
     route: ResolvedRoute
     payload: dict[str, object]
     body: bytes
     estimate: Estimate
-    windows: tuple[ActiveWindow, ...]
-    held: tuple[HeldWindow, ...]
-    readings: tuple[Reading, ...]
-    birth_ms: int
+    labels: Labels
+    tags: tuple[str, ...]
+    groups: list[Group]
     admitted_ms: int
     usage_added: bool = False
     first_byte_ms: int | None = None
     cost_nanousd: int | None = None
     is_settled: bool = False
-    is_held: bool = True
 
     @property
     def is_streamed(self) -> bool:
         return self.payload.get("stream") is True
+
+    @property
+    def amounts(self) -> Amounts:
+        return Amounts(self.estimate.cost_nanousd, self.estimate.tokens)
+
+
+def group_of(root: str, windows: tuple[ActiveWindow, ...], amounts: Amounts, *, is_hidden: bool = False) -> Group:
+    """A group that nobody was asked about yet."""
+    return Group(root, windows, tuple([active.held(amounts) for active in windows]), is_hidden=is_hidden)
 
 
 def cost_of(call: Call, measured: Measured) -> int:
@@ -63,19 +104,24 @@ def settled(call: Call, measured: Measured, *, http_status: int) -> Settlement:
     """What an ended call, whose cost is known, does to ledger and counters."""
     assert call.cost_nanousd is not None, "the cost is worked out first"
     entry = _entry(call, measured, kind="call", cost_nanousd=call.cost_nanousd, http_status=http_status)
-    return Settlement(entry, (HeldGroup(call.key.root, call.birth_ms, call.held),))
+    return Settlement(entry, tuple([group.as_held() for group in call.groups]))
 
 
-def unsettled(call: Call) -> Settlement:
+def unsettled(call: Call) -> Entry:
     """What is charged if this gateway dies before the call ends: all that the call may cost."""
     usage = Usage(input_tokens=call.estimate.input_tokens, output_tokens=call.estimate.output_tokens)
     measured = Measured(usage, is_estimated=True)
-    entry = _entry(call, measured, kind="unsettled", cost_nanousd=call.estimate.cost_nanousd, http_status=0)
-    return Settlement(entry, (HeldGroup(call.key.root, call.birth_ms, call.held),))
+    return _entry(call, measured, kind="unsettled", cost_nanousd=call.estimate.cost_nanousd, http_status=0)
+
+
+def record_of(entry: Entry, group: Group) -> bytes:
+    """A hold's record names the windows of its own root only: whichever is recovered first posts the entry, each takes
+    out its own hold."""
+    return encode(Settlement(entry, (HeldGroup(group.root, 0, group.held),)))
 
 
 def _entry(call: Call, measured: Measured, *, kind: str, cost_nanousd: int, http_status: int) -> Entry:
-    profile, usage = call.key.profile, measured.usage
+    profile, labels, usage = call.key.profile, call.labels, measured.usage
     return Entry(
         id=call.id,
         kind=kind,
@@ -83,9 +129,9 @@ def _entry(call: Call, measured: Measured, *, kind: str, cost_nanousd: int, http
         key_id=profile.key_id,
         team_id=profile.team_id,
         user_id=profile.user_id,
-        customer_id=None,
-        run_id=None,
-        tags=profile.tags,
+        customer_id=labels.customer_id,
+        run_id=None if labels.run is None else labels.run.id,
+        tags=call.tags,
         model=call.route.model,
         provider=call.route.provider,
         upstream_model=call.route.upstream_model,

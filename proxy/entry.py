@@ -17,6 +17,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from proxy.errors import bad_request, body_too_large, internal_error, not_found
+from proxy.labels import LABEL_HEADERS
 from proxy.middleware import BudgetMiddleware, GetResponse
 from proxy.plane import DataPlane
 from proxy.views import ChatCompletionsView, EventStreamResponse, ModelsView, response_of
@@ -29,7 +30,16 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 READ_ON_S = 120.0
-READ_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-litellm-api-key", b"content-type"})
+READ_HEADERS = frozenset(
+    {
+        b"authorization",
+        b"x-api-key",
+        b"api-key",
+        b"x-litellm-api-key",
+        b"content-type",
+        *(name.encode() for name in LABEL_HEADERS),
+    }
+)
 
 VIEWS = {
     "/chat/completions": ChatCompletionsView,

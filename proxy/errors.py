@@ -4,6 +4,7 @@ Codes and types are stable; docs/errors.md lists them. Money in the texts is rou
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from budgets.gate.windows import ActiveWindow
 from budgets.rules.admission import Reading, Verdict
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import usd_from_nanousd, usd_text
+from budgets.rules.routes import route_denied_text
 from budgets.rules.windows import END_OF_TIME_MS
 from proxy.ratelimit import rate_limit_fields
 
@@ -48,55 +50,89 @@ def _exact(value: object) -> orjson.Fragment:
     return orjson.Fragment(format(value, "f"))
 
 
+LIMIT_TYPES = {
+    LimitUnit.TOKENS: "tokens",
+    LimitUnit.REQUESTS: "requests",
+    LimitUnit.PARALLEL: "max_parallel_requests",
+}
+"""What clients of LiteLLM know the units of rates as."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The window that refuses a call, and what it said."""
+    """The window that refuses a call, and what it said. `alias` is the key's; `is_hidden` leaves the scope's id out."""
 
     call_id: str
     active: ActiveWindow
     reading: Reading
     amount: int
     output_tokens_max: int | None
+    alias: str | None = None
+    is_hidden: bool = False
 
 
 def refusing(windows: tuple[ActiveWindow, ...], *, readings: tuple[Reading, ...]) -> int:
     """Which window names the refusal: one that never lets the call pass, else the one that keeps it waiting longest."""
-    refused = [index for index, reading in enumerate(readings) if reading.verdict is not Verdict.ROOM]
+    refused = [index for index, reading in enumerate(readings) if reading.verdict in REASONS]
     return max(refused, key=lambda index: _wait(readings[index].verdict, windows[index]))
 
 
 def _wait(verdict: Verdict, active: ActiveWindow) -> float:
     if verdict is Verdict.TOO_LARGE:
         return math.inf
-    return active.window.end_ms if verdict is Verdict.EXHAUSTED else 0
+    return active.window.end_ms if _lasts_until_the_reset(active, verdict=verdict) else 0
 
 
-def budget_error(refused: Refused, *, now_ms: int) -> ApiError:
-    """HTTP 429 with the window, what is in it, and when it is worth trying again."""
+def _lasts_until_the_reset(active: ActiveWindow, *, verdict: Verdict) -> bool:
+    """Calls that run give back what they do not use, in dollars and tokens; of the requests of a minute nothing."""
+    counts_pace = active.limit.is_rate and active.limit.unit is LimitUnit.REQUESTS
+    return verdict is Verdict.EXHAUSTED or (verdict is Verdict.IN_FLIGHT and counts_pace)
+
+
+def budget_error(refused: Refused, *, now_ms: int, status: int = 429) -> ApiError:
+    """The window, what is in it, and when it is worth trying again. Rates are 429 whatever the status of budgets is."""
     active, reading = refused.active, refused.reading
+    is_rate = active.limit.is_rate
     room = max((active.limit.maximum or 0) - reading.spent - reading.held, 0)
     return ApiError(
-        status=429,
-        message=_budget_message(refused),
-        type="budget_exceeded",
+        status=429 if is_rate else status,
+        message=_rate_message(refused, room=room) if is_rate else _budget_message(refused),
+        type="throttling_error" if is_rate else "budget_exceeded",
         headers=(
             ("x-request-id", refused.call_id),
             *_retry_headers(active, verdict=reading.verdict, now_ms=now_ms),
+            *((("rate_limit_type", LIMIT_TYPES[active.limit.unit]),) if is_rate else ()),
             *rate_limit_fields(active, room=room, now_ms=now_ms),
         ),
         fields={"budget": _budget_fields(refused)},
     )
 
 
+def _rate_message(refused: Refused, *, room: int) -> str:
+    """LiteLLM's words, without the digest of the key."""
+    active = refused.active
+    scope, limit = active.scope, active.limit
+    named = "" if refused.is_hidden else f": {refused.alias or scope.id}"
+    model = "" if scope.model is None else f" for {scope.model}"
+    message = (
+        f"Rate limit exceeded for {scope.kind}{named}{model}. Limit type: {LIMIT_TYPES[limit.unit]}. "
+        f"Current limit: {limit.maximum}, Remaining: {room}. "
+    )
+    if active.window.end_ms == END_OF_TIME_MS:
+        return f"{message}Calls in flight hold the rest; try again soon"
+    resets = datetime.fromtimestamp(active.window.end_ms // 1000, UTC)
+    return f"{message}Limit resets at: {resets:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _budget_message(refused: Refused) -> str:
-    limit, reading = refused.active.limit, refused.reading
+    limit, reading, scope = refused.active.limit, refused.reading, refused.active.scope
     assert limit.maximum is not None, "a limit that only counts refuses nothing"
     if limit.unit is LimitUnit.USD:
         spent, maximum = usd_text(reading.spent, places=4), _limit_text(limit.maximum)
     else:
         spent, maximum = f"{reading.spent} {limit.unit.value}", f"{limit.maximum} {limit.unit.value}"
-    kind = refused.active.scope.kind.capitalize()
-    message = f"ExceededBudget: {kind} over {limit} budget. Spend={spent}, Limit={maximum}"
+    model = "" if scope.model is None else f" for {scope.model}"
+    message = f"ExceededBudget: {scope.kind.capitalize()} over {limit} budget{model}. Spend={spent}, Limit={maximum}"
     if reading.verdict is Verdict.IN_FLIGHT:
         return f"{message}. Calls in flight hold the rest; try again soon"
     if reading.verdict is Verdict.TOO_LARGE:
@@ -115,7 +151,7 @@ def _budget_fields(refused: Refused) -> dict[str, object]:
     fields: dict[str, object] = {
         "reason": REASONS[reading.verdict],
         "scope": active.scope.kind,
-        "scope_id": active.scope.id,
+        "scope_id": None if refused.is_hidden else active.scope.id,
         "budget_duration": str(active.limit),
         "unit": active.limit.unit.value,
         "limit": _amount(active.limit.maximum or 0, unit=active.limit.unit),
@@ -124,6 +160,8 @@ def _budget_fields(refused: Refused) -> dict[str, object]:
         "estimate": _amount(refused.amount, unit=active.limit.unit),
         "reset_at": _reset_text(active.window.end_ms),
     }
+    if active.scope.model is not None:
+        fields["model"] = active.scope.model
     if refused.output_tokens_max is not None:
         fields["output_tokens_max"] = refused.output_tokens_max
     return fields
@@ -141,7 +179,7 @@ def _reset_text(end_ms: int) -> str | None:
 
 def _retry_headers(active: ActiveWindow, *, verdict: Verdict, now_ms: int) -> tuple[tuple[str, str], ...]:
     """`x-should-retry: false` keeps SDKs from waiting for minutes, or for ever, on their own."""
-    if verdict is Verdict.IN_FLIGHT:
+    if verdict is Verdict.IN_FLIGHT and not _lasts_until_the_reset(active, verdict=verdict):
         return (("retry-after", str(RETRY_IN_FLIGHT_S)),)
     if verdict is Verdict.TOO_LARGE or active.window.end_ms == END_OF_TIME_MS:
         return (("x-should-retry", "false"),)
@@ -181,6 +219,17 @@ def blocked_team(team_id: str | None) -> ApiError:
 def blocked_user(user_id: str | None) -> ApiError:
     message = f"Authentication Error, User={user_id} is not active. Update via `/user/update` if you're an admin."
     return ApiError(401, message, "auth_error", "user_id")
+
+
+def blocked_customer(customer_id: str) -> ApiError:
+    message = (
+        f"Authentication Error, Customer={customer_id} is blocked. Update via `/customer/unblock` if you're an admin."
+    )
+    return ApiError(401, message, "auth_error", "user")
+
+
+def route_denied(routes: Collection[str], path: str) -> ApiError:
+    return ApiError(403, route_denied_text(routes, path), "auth_error", "route")
 
 
 def expired_key(expires_ms: int) -> ApiError:

@@ -9,13 +9,17 @@ from collections.abc import Awaitable, Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from proxy.access import route_denied
 from proxy.calls import Call
 from proxy.errors import ApiError
+from proxy.labels import LABEL_HEADERS
 from proxy.plane import DataPlane
 from proxy.profiles import CachedKey
 from proxy.views import response_of
 
 GetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+_LABELS = {f"HTTP_{name.upper().replace('-', '_')}": name for name in LABEL_HEADERS}
 
 FREE_PATHS = frozenset({"/models", "/v1/models"})
 
@@ -34,10 +38,13 @@ class BudgetMiddleware:
         key = await self.plane.authenticate(presented_key(request))
         if isinstance(key, ApiError):
             return response_of(key)
+        denied = route_denied(key.profile, path=request.path)
+        if denied is not None:
+            return response_of(denied)
         _attach(request, plane=self.plane, key=key)
         if request.path in FREE_PATHS or request.method != "POST":
             return await self.get_response(request)
-        call = self.plane.estimate(key, request.body)
+        call = self.plane.estimate(key, request.body, headers=label_headers(request))
         if isinstance(call, ApiError):
             return response_of(call)
         refusal = await self.plane.admit(call)
@@ -61,6 +68,19 @@ class BudgetMiddleware:
 def _attach(request: HttpRequest, *, plane: DataPlane, key: CachedKey) -> None:
     request.plane = plane  # type: ignore[attr-defined]
     request.key = key  # type: ignore[attr-defined]
+
+
+def label_headers(request: HttpRequest) -> dict[str, str]:
+    """What the headers say of the call, as UTF-8 where it is that: bodies are."""
+    meta = request.META
+    return {name: _utf8(meta[key]) for key, name in _LABELS.items() if meta.get(key)}
+
+
+def _utf8(text: str) -> str:
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def presented_key(request: HttpRequest) -> str | None:

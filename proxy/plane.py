@@ -5,42 +5,40 @@
 The middleware does the first three, the view forwards, and whoever reads the end of the answer settles.
 """
 
-import asyncio
 import hashlib
 import hmac
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 
 from budgets.gate.aio import AsyncGate
-from budgets.gate.windows import Amounts
-from budgets.gate.wire import StoreDown, StoreError
-from budgets.rules.admission import Admission, Status, Verdict
+from budgets.gate.windows import Amounts, run_window
 from budgets.rules.calls import new_call_id
-from budgets.rules.limits import LimitUnit
-from budgets.rules.settlement import encode
+from budgets.rules.labels import LabelError
+from budgets.rules.scopes import KeyProfile
 from catalog.routing import ResolvedRoute
 from proxy import errors
-from proxy.access import barred, model_denied
+from proxy.access import barred, model_denied, names_of, target_of
 from proxy.adapters import openai
 from proxy.adapters.demo import demo_answer
-from proxy.calls import Call, cost_of, now_ms, settled, unsettled
-from proxy.errors import ApiError, Refused
-from proxy.estimate import EstimateError, estimate_chat, output_bound_within
+from proxy.admitting import Admitter
+from proxy.cache import DatabaseDown
+from proxy.calls import Call, cost_of, group_of, now_ms, settled
+from proxy.errors import ApiError
+from proxy.estimate import Estimate, EstimateError, estimate_chat
+from proxy.labels import NO_HEADERS, Labels, labels_of, without_our_tags
 from proxy.metering import Measured, estimated
 from proxy.payload import payload_of
-from proxy.profiles import CachedKey, DatabaseDown, ProfileCache
-from proxy.seeding import ReadSpends, Seeder
+from proxy.profiles import CachedKey, GuestCache, ProfileCache
+from proxy.refusals import needed_output_bound
+from proxy.seeding import ReadSpends
 from proxy.settler import Settler
 from proxy.upstream import Answer, Upstream, UpstreamBroken, UpstreamError, UpstreamTimeout
 
 logger = logging.getLogger(__name__)
-
-NOTE_ROOT_MS = 60_000
-ROOTS_NOTED_MAX = 100_000
-SEED_TRIES = 3
 
 
 class Routes(Protocol):
@@ -59,6 +57,7 @@ class PlaneSettings:
     admit_while_store_down: bool
     admit_unpriced: bool
     demo_chunk_delay_s: float
+    budget_status: int = 429
 
 
 class DataPlane:
@@ -70,6 +69,7 @@ class DataPlane:
         settings: PlaneSettings,
         gate: AsyncGate,
         profiles: ProfileCache,
+        guests: GuestCache,
         routes: Routes,
         read_spends: ReadSpends,
         settler: Settler,
@@ -78,11 +78,18 @@ class DataPlane:
         self.settings = settings
         self.gate = gate
         self.profiles = profiles
+        self.guests = guests
         self.routes = routes
         self.settler = settler
         self.upstream = upstream
-        self._seeder = Seeder(gate, read_spends=read_spends)
-        self._roots_noted: dict[str, int] = {}
+        self._admitter = Admitter(
+            gate=gate,
+            guests=guests,
+            read_spends=read_spends,
+            settler=settler,
+            admits_unchecked=settings.admit_while_store_down,
+            budget_status=settings.budget_status,
+        )
 
     # --- authenticate ---------------------------------------------------------------------------------
 
@@ -102,103 +109,83 @@ class DataPlane:
             return errors.database_down()
         if key is None:
             return errors.unknown_key()
-        return barred(key, at_ms=at_ms) or key
+        return barred(key.profile, at_ms=at_ms) or key
 
     # --- estimate -------------------------------------------------------------------------------------
 
-    def estimate(self, key: CachedKey, body: bytes) -> Call | ApiError:
+    def estimate(self, key: CachedKey, body: bytes, *, headers: Mapping[str, str] = NO_HEADERS) -> Call | ApiError:
         """What the call asks for, where it goes, and the most it can cost."""
         parsed = payload_of(body)
         if isinstance(parsed, ApiError):
             return parsed
         payload, body = parsed
-        model = payload["model"]
-        assert isinstance(model, str), "payload_of lets only texts through"
-        route = self.routes.resolve(model)
-        denied = model_denied(key, {model} if route is None else {model, route.model})
+        asked = payload["model"]
+        assert isinstance(asked, str), "payload_of lets only texts through"
+        route = self._route(key.profile, asked=asked)
+        if isinstance(route, ApiError):
+            return route
+        try:
+            labels = labels_of(payload, headers=headers)
+            if (changed := without_our_tags(payload)) is not None:
+                payload, body = changed, orjson.dumps(changed)
+            default = self.settings.output_tokens_default
+            estimate = estimate_chat(payload, body=body, route=route, output_tokens_default=default)
+        except (EstimateError, LabelError) as error:
+            return errors.bad_request(str(error), param=error.field)
+        return self._call(key, asked=asked, route=route, payload=payload, body=body, estimate=estimate, labels=labels)
+
+    def _route(self, profile: KeyProfile, *, asked: str) -> ResolvedRoute | ApiError:
+        target = target_of(profile, asked=asked)
+        route = self.routes.resolve(target)
+        denied = model_denied(profile, asked=asked, names={target} if route is None else {target, route.model})
         if denied is not None:
             return denied
         if route is None:
-            return errors.unknown_model(model)
+            return errors.unknown_model(asked)
         if route.card is None and not self.settings.admit_unpriced:
-            return errors.unpriced_model(model)
-        try:
-            default = self.settings.output_tokens_default
-            estimate = estimate_chat(payload, body=body, route=route, output_tokens_default=default)
-        except EstimateError as error:
-            return errors.bad_request(str(error), param=error.field)
-        at_ms = now_ms()
-        amounts = Amounts(estimate.cost_nanousd, estimate.tokens)
+            return errors.unpriced_model(asked)
+        return route
+
+    def _call(
+        self,
+        key: CachedKey,
+        *,
+        asked: str,
+        route: ResolvedRoute,
+        payload: dict[str, object],
+        body: bytes,
+        estimate: Estimate,
+        labels: Labels,
+    ) -> Call:
+        profile, at_ms = key.profile, now_ms()
         windows = key.windows(at_ms)
-        held = tuple(active.held(amounts) for active in windows)
-        return Call(new_call_id(at_ms), key, route, payload, body, estimate, windows, held, (), 0, at_ms)
+        if key.has_models:
+            windows = key.windows_for(at_ms, spellings=self._spellings(profile, asked, route), model=route.model)
+        if labels.run is not None:
+            names = self.gate.names
+            run = run_window(labels.run, key_id=profile.key_id, names=names, root=key.root, now_ms=at_ms)
+            windows = (*windows, run)
+        tags = tuple(dict.fromkeys((*profile.tags, *labels.tags))) if labels.tags else profile.tags
+        home = group_of(key.root, windows, Amounts(estimate.cost_nanousd, estimate.tokens))
+        return Call(new_call_id(at_ms), key, asked, route, payload, body, estimate, labels, tags, [home], at_ms)
+
+    def _spellings(self, profile: KeyProfile, asked: str, route: ResolvedRoute) -> tuple[str, ...]:
+        """Under every name that a limit of the model may have: also that of another alias for it, or calling the model
+        by its own name would pass by a limit of the alias. Unless that is the name of a model, too."""
+        target = target_of(profile, asked=asked)
+        aliases = [alias for alias, meant in profile.aliases.items() if meant == target and alias != asked]
+        others = [alias for alias in aliases if self.routes.resolve(alias) is None]
+        return *names_of(asked, target=target, route=route), *others
 
     # --- admit ----------------------------------------------------------------------------------------
 
     async def admit(self, call: Call) -> ApiError | None:
         """Holds the estimate in every window of the call, or says which window refuses it."""
-        try:
-            admission = await self._admission(call)
-        except StoreDown as error:
-            call.is_held = error.perhaps_done
-            return self._without_store(call)
-        except StoreError:
-            logger.exception("call %s: the counter store refuses to admit", call.id)
-            self.release(call)
-            return errors.store_down()
-        except DatabaseDown:
-            return errors.database_down()
-        except asyncio.CancelledError:
-            self.release(call)
-            raise
-        call.readings, call.birth_ms = admission.readings, admission.birth_ms
-        if admission.status in (Status.ADMITTED, Status.ADMITTED_BEFORE):
-            self.settler.opened(call.id, root=call.key.root)
-            return None
-        if admission.status is Status.UNKNOWN:
-            return errors.store_down()
-        return errors.budget_error(_refused(call), now_ms=call.admitted_ms)
-
-    def _without_store(self, call: Call) -> ApiError | None:
-        if not self.settings.admit_while_store_down:
-            self.release(call)
-            return errors.store_down()
-        if call.is_held:
-            self.settler.opened(call.id, root=call.key.root)
-        return None
-
-    async def _admission(self, call: Call) -> Admission:
-        root = call.key.root
-        if call.admitted_ms - self._roots_noted.get(root, 0) > NOTE_ROOT_MS:
-            await self._note(root, at_ms=call.admitted_ms)
-        amounts = Amounts(call.estimate.cost_nanousd, call.estimate.tokens)
-        claims = [active.claim(amounts) for active in call.windows]
-        record = encode(unsettled(call))
-        for _ in range(SEED_TRIES):
-            admission = await self.gate.admit(
-                root, call_id=call.id, record=record, claims=claims, now_ms=call.admitted_ms
-            )
-            if admission.status is not Status.UNKNOWN:
-                break
-            await self._seeder.seed(call.windows, readings=admission.readings)
-        if admission.status is Status.ADMITTED and admission.birth_ms > self._roots_noted.get(root, 0):
-            await self._note_again(root, at_ms=admission.birth_ms)
-        return admission
-
-    async def _note(self, root: str, *, at_ms: int) -> None:
-        """Tells the tasks where to look for lost holds; before the hold is there."""
-        await self.gate.note_root(root, now_ms=at_ms)
-        if len(self._roots_noted) > ROOTS_NOTED_MAX:
-            self._roots_noted.clear()
-        self._roots_noted[root] = at_ms
-
-    async def _note_again(self, root: str, *, at_ms: int) -> None:
-        """The store was emptied since: it has the hold, and must know where to look for it. The call is admitted
-        whether or not that works; the next one tries again."""
-        try:
-            await self._note(root, at_ms=at_ms)
-        except (StoreDown, StoreError):
-            self._roots_noted.pop(root, None)
+        if call.tags or call.labels.customer_id is not None:
+            denied = await self._admitter.invite(call)
+            if denied is not None:
+                return denied
+        return await self._admitter.admit(call)
 
     # --- forward --------------------------------------------------------------------------------------
 
@@ -225,7 +212,7 @@ class DataPlane:
 
     async def _send(self, call: Call) -> Answer:
         outgoing = openai.outgoing(
-            call.payload, body=call.body, route=call.route, output_bound=_needed_output_bound(call)
+            call.payload, body=call.body, route=call.route, output_bound=needed_output_bound(call)
         )
         call.usage_added = outgoing.usage_added
         if call.route.provider == "demo":
@@ -247,27 +234,5 @@ class DataPlane:
         self.settler.charge(settled(call, measured, http_status=http_status))
 
     def release(self, call: Call) -> None:
-        """Takes the hold out of a call that the provider did nothing for."""
-        if call.is_settled:
-            return
-        call.is_settled = True
-        if call.is_held:
-            self.settler.release(call.id, root=call.key.root, birth_ms=call.birth_ms, windows=call.held)
-
-
-def _refused(call: Call) -> Refused:
-    index = errors.refusing(call.windows, readings=call.readings)
-    active, reading = call.windows[index], call.readings[index]
-    fits = None
-    if active.limit.unit is LimitUnit.USD and reading.verdict is Verdict.TOO_LARGE:
-        fits = output_bound_within(
-            call.estimate, payload=call.payload, card=call.route.card, room_nanousd=active.limit.maximum or 0
-        )
-    return Refused(call.id, active, reading, call.held[index].hold, fits)
-
-
-def _needed_output_bound(call: Call) -> int | None:
-    """A strict limit holds only if the answer cannot outgrow the estimate: where the client set no bound, we do."""
-    if call.estimate.bound_given or not any(active.limit.enforcement == "strict" for active in call.windows):
-        return None
-    return call.estimate.output_tokens // call.estimate.choices
+        """Takes the holds out of a call that the provider did nothing for."""
+        self._admitter.release(call)

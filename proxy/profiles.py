@@ -1,178 +1,123 @@
-"""What this process knows of keys: profiles and their open windows, kept for seconds.
+"""What this process knows of keys, customers and tags: profiles and their open windows, kept for seconds."""
 
-A change on the management side drops a profile at once (budgetgate/plane.py listens); age is only the safety net. A
-profile that is too old is read again before it is used, so that a new limit misses no call for longer than admission's
-margin. While the database is down, known keys go on with what is known.
-"""
-
-import asyncio
-import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 from budgets.gate.protocol import Names
-from budgets.gate.windows import ActiveWindow, active_windows
-from budgets.rules.scopes import KeyProfile
+from budgets.gate.windows import ActiveWindow, active_windows, model_windows
+from budgets.rules.money import exact_usd
+from budgets.rules.scopes import GuestProfile, KeyProfile, ScopeLimits
+from proxy.cache import FRESH_MS, FreshCache
 
-logger = logging.getLogger(__name__)
-
-FRESH_MS = 5_000
-USABLE_MS = 8_000
-OUTAGE_MS = 3600_000
 UNKNOWN_KEYS_MAX = 10_000
 KEYS_MAX = 200_000
-LOADS_MAX = 1_000
-"""Keys that are read at the same time: made-up ones must not queue up without end before the database."""
+GUESTS_MAX = 100_000
+MODELS_OF_RECORD_MAX = 100
 
-RETRY_MS = 1_000
-"""How often a database that is down is asked again."""
-
-DOWN_MS = 15_000
-"""How long a failed reading says that the database is down: longer than a reading takes to fail."""
-
-ValueT = TypeVar("ValueT")
-Load = Callable[[str], Awaitable[KeyProfile | None]]
+LoadKey = Callable[[str], Awaitable[KeyProfile | None]]
+LoadGuest = Callable[[str, str], Awaitable[GuestProfile | None]]
+_Windows = tuple[ActiveWindow, ...]
 
 
-class DatabaseDown(Exception):
-    """The database does not answer, and what is known is not enough."""
+class CachedScopes:
+    """Scopes of one root with the windows that are open now; worked out again when the first of them changes."""
 
+    __slots__ = ("_by_model", "_names", "_scopes", "_until_ms", "_windows", "has_models", "loaded_ms", "root")
 
-class CachedKey:
-    """A profile with the windows that are open now; they are worked out again when the first of them ends."""
-
-    __slots__ = ("_names", "_until_ms", "_windows", "loaded_ms", "profile", "root")
-
-    def __init__(self, profile: KeyProfile, *, names: Names, loaded_ms: int) -> None:
-        self.profile = profile
-        self.root = profile.root
+    def __init__(self, scopes: tuple[ScopeLimits, ...], *, root: str, names: Names, loaded_ms: int) -> None:
+        self.root = root
         self.loaded_ms = loaded_ms
+        self.has_models = any(scope.by_model for scope in scopes)
+        self._scopes = scopes
         self._names = names
-        self._windows: tuple[ActiveWindow, ...] = ()
+        self._windows: _Windows = ()
         self._until_ms = -1
+        self._by_model: dict[tuple[str, ...], tuple[int, _Windows]] = {}
 
-    def windows(self, now_ms: int) -> tuple[ActiveWindow, ...]:
-        """The open window of every limit of the key and its team."""
+    def windows(self, now_ms: int) -> _Windows:
+        """The open window of every limit that holds for all models."""
         if not now_ms < self._until_ms:
-            profile = self.profile
-            self._windows = active_windows(profile.scopes, names=self._names, root=self.root, now_ms=now_ms)
-            self._until_ms = min((active.until_ms for active in self._windows), default=now_ms + FRESH_MS)
+            self._windows = active_windows(self._scopes, names=self._names, root=self.root, now_ms=now_ms)
+            self._until_ms = _until_ms(self._windows, now_ms=now_ms)
         return self._windows
 
+    def windows_for(self, now_ms: int, *, spellings: tuple[str, ...], model: str) -> _Windows:
+        """Those, and the open window of every limit for the model, by any of its spellings."""
+        always = self.windows(now_ms)
+        if not self.has_models:
+            return always
+        until_ms, found = self._by_model.get(spellings, (-1, ()))
+        if not now_ms < until_ms:
+            found = model_windows(
+                self._scopes, spellings=spellings, model=model, names=self._names, root=self.root, now_ms=now_ms
+            )
+            if len(self._by_model) >= MODELS_OF_RECORD_MAX:
+                self._by_model.clear()
+            self._by_model[spellings] = _until_ms(found, now_ms=now_ms), found
+        return always + found
 
-class ProfileCache:
-    """Profiles by token hash. `load` asks the database, off the event loop; it raises DatabaseDown where it is down."""
 
-    def __init__(self, load: Load, *, names: Names) -> None:
-        self._load = load
-        self._names = names
-        self._known: OrderedDict[str, CachedKey] = OrderedDict()
-        self._unknown: OrderedDict[str, int] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[CachedKey | None]] = {}
-        self._running: set[asyncio.Task[CachedKey | None]] = set()
-        self._generation = 0
-        self._read_ms = 0
-        self._failed_ms = -RETRY_MS
+def _until_ms(windows: _Windows, *, now_ms: int) -> int:
+    return min((active.until_ms for active in windows), default=now_ms + FRESH_MS)
 
-    async def get(self, token_hash: str, *, now_ms: int) -> CachedKey | None:
-        """The key, or None where there is none. Raises DatabaseDown."""
-        cached = self._known.get(token_hash)
-        if cached is None:
-            if self._unknown.get(token_hash, 0) > now_ms - FRESH_MS:
-                return None
-            return await asyncio.shield(self._reload(token_hash, now_ms=now_ms))
-        age_ms = now_ms - cached.loaded_ms
-        if age_ms < FRESH_MS:
-            return cached
-        if age_ms < OUTAGE_MS and now_ms < self._failed_ms + RETRY_MS:
-            return cached
-        try:
-            reload = self._reload(token_hash, now_ms=now_ms)
-            if age_ms < USABLE_MS or (age_ms < OUTAGE_MS and self._is_down(now_ms)):
-                return cached
-            return await asyncio.shield(reload)
-        except DatabaseDown:
-            if age_ms < OUTAGE_MS:
-                return cached
-            raise
 
-    def _is_down(self, now_ms: int) -> bool:
-        """Whether the last reading failed, not long ago: nobody waits for the next one, which may take its time."""
-        return self._read_ms < self._failed_ms and now_ms < self._failed_ms + DOWN_MS
+class CachedKey(CachedScopes):
+    """A key's profile with the windows of the key, its team and its user."""
 
-    def drop(self, token_hash: str) -> None:
-        """Forgets one key, also one that is being read at this moment."""
-        self._generation += 1
-        self._known.pop(token_hash, None)
-        self._unknown.pop(token_hash, None)
-        self._loading.pop(token_hash, None)
+    __slots__ = ("profile",)
+
+    def __init__(self, profile: KeyProfile, *, names: Names, loaded_ms: int) -> None:
+        super().__init__(profile.scopes, root=profile.root, names=names, loaded_ms=loaded_ms)
+        self.profile = profile
+
+    def max_budget(self, now_ms: int) -> str | None:
+        """The key's own `max_budget` in USD, with what grants add to it now."""
+        if not self.profile.has_max_budget:
+            return None
+        return exact_usd(self.windows(now_ms)[0].limit.maximum or 0)
+
+
+class CachedGuest(CachedScopes):
+    """What is known of a customer or a tag. A `profile` of None says that it has no limits and nothing forbids it."""
+
+    __slots__ = ("profile",)
+
+    def __init__(self, profile: GuestProfile | None, *, names: Names, loaded_ms: int) -> None:
+        scopes, root = ((), "") if profile is None else ((profile.limits,), profile.root)
+        super().__init__(scopes, root=root, names=names, loaded_ms=loaded_ms)
+        self.profile = profile
+
+
+class ProfileCache(FreshCache[CachedKey]):
+    """Profiles by token hash."""
+
+    def __init__(self, load: LoadKey, *, names: Names) -> None:
+        async def read(token_hash: str, now_ms: int) -> CachedKey | None:
+            profile = await load(token_hash)
+            return None if profile is None else CachedKey(profile, names=names, loaded_ms=now_ms)
+
+        super().__init__(read, what="key", known_max=KEYS_MAX, unknown_max=UNKNOWN_KEYS_MAX)
 
     def drop_team(self, team_id: str) -> None:
         """Forgets every key of a team."""
-        for token_hash in [key for key, cached in self._known.items() if cached.profile.team_id == team_id]:
-            del self._known[token_hash]
-        self._generation += 1
-        self._loading.clear()
+        self.drop_where(lambda cached: cached.profile.team_id == team_id)
 
-    def clear(self) -> None:
-        """Forgets everything: messages about changes may have been missed."""
-        self._generation += 1
-        self._known.clear()
-        self._unknown.clear()
-        self._loading.clear()
+    def drop_user(self, user_id: str) -> None:
+        """Forgets every key of a user."""
+        self.drop_where(lambda cached: cached.profile.user_id == user_id)
 
-    def _reload(self, token_hash: str, *, now_ms: int) -> "asyncio.Task[CachedKey | None]":
-        """One reading for all who ask at the same time. A later change starts another: this one may miss it."""
-        task = self._loading.get(token_hash)
-        if task is None:
-            if len(self._running) >= LOADS_MAX:
-                raise DatabaseDown(f"{LOADS_MAX} keys are being read already")
-            task = asyncio.create_task(self._read(token_hash, now_ms=now_ms))
-            self._loading[token_hash] = task
-            self._running.add(task)
-            task.add_done_callback(lambda done: self._finished(token_hash, done))
-        return task
 
-    def _finished(self, token_hash: str, task: "asyncio.Task[CachedKey | None]") -> None:
-        self._running.discard(task)
-        if self._loading.get(token_hash) is task:
-            del self._loading[token_hash]
-        if not task.cancelled():
-            _note_failure(task.exception())
+class GuestCache(FreshCache[CachedGuest]):
+    """Customers and tags by `<kind>:<id>`. That one has no limits is known like everything else, also in an outage."""
 
-    async def _read(self, token_hash: str, *, now_ms: int) -> CachedKey | None:
-        generation = self._generation
-        try:
-            profile = await self._load(token_hash)
-        except DatabaseDown:
-            self._failed_ms = max(self._failed_ms, now_ms)
-            raise
-        self._read_ms = max(self._read_ms, now_ms)
-        is_current = generation == self._generation
-        # Read before a change was announced: good for the call that asked, not for the next one.
-        if profile is None:
-            if is_current:
-                self._known.pop(token_hash, None)
-                _remember(self._unknown, token_hash, now_ms, most=UNKNOWN_KEYS_MAX)
-            return None
-        cached = CachedKey(profile, names=self._names, loaded_ms=now_ms)
-        if is_current:
-            self._unknown.pop(token_hash, None)
-            _remember(self._known, token_hash, cached, most=KEYS_MAX)
+    def __init__(self, load: LoadGuest, *, names: Names) -> None:
+        async def read(name: str, now_ms: int) -> CachedGuest:
+            kind, _, guest_id = name.partition(":")
+            return CachedGuest(await load(kind, guest_id), names=names, loaded_ms=now_ms)
+
+        super().__init__(read, what="customer or tag", known_max=GUESTS_MAX, unknown_max=0)
+
+    async def guest(self, kind: str, guest_id: str, *, now_ms: int) -> CachedGuest:
+        """What is known of a customer or a tag. Raises DatabaseDown."""
+        cached = await self.get(f"{kind}:{guest_id}", now_ms=now_ms)
+        assert cached is not None, "a guest that is not there has a record that says so"
         return cached
-
-
-def _remember(table: "OrderedDict[str, ValueT]", name: str, value: ValueT, *, most: int) -> None:
-    table[name] = value
-    table.move_to_end(name)
-    if len(table) > most:
-        table.popitem(last=False)
-
-
-def _note_failure(error: BaseException | None) -> None:
-    """Once per reading, however many calls waited for it, or none."""
-    if isinstance(error, DatabaseDown):
-        logger.warning("a key could not be read, the database is down: %s", error)
-    elif error is not None:
-        logger.error("a key could not be read", exc_info=error)

@@ -21,8 +21,9 @@ def rate_limit_fields(active: ActiveWindow, *, room: int, now_ms: int) -> tuple[
     """Both fields for a window with a maximum that has `room` left, in the limit's unit."""
     limit, window = active.limit, active.window
     scale = NANO_PER_MICRO if limit.unit is LimitUnit.USD else 1
-    policy = f'"{limit}";q={min((limit.maximum or 0) // scale, INTEGER_MAX)};qu="{QUOTA_UNITS[limit.unit]}"'
-    left = f'"{limit}";r={min(room // scale, INTEGER_MAX)}'
+    name = "parallel" if limit.unit is LimitUnit.PARALLEL else str(limit)
+    policy = f'"{name}";q={min((limit.maximum or 0) // scale, INTEGER_MAX)};qu="{QUOTA_UNITS[limit.unit]}"'
+    left = f'"{name}";r={min(room // scale, INTEGER_MAX)}'
     if window.end_ms != END_OF_TIME_MS:
         policy += f";w={(window.end_ms - window.start_ms) // 1000}"
         left += f";t={max(0, -((now_ms - window.end_ms) // 1000))}"

@@ -58,7 +58,7 @@ class Settler:
         self._now_ms = now_ms
         self._charges: list[Settlement] = []
         self._counted: list[Settling] = []
-        self._open: dict[str, str] = {}
+        self._open: dict[tuple[str, str], None] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -80,8 +80,12 @@ class Settler:
             self._write_journal(self._charges)
 
     def opened(self, call_id: str, *, root: str) -> None:
-        """A call was admitted: its hold has to be kept alive until it is settled."""
-        self._open[call_id] = root
+        """A call was admitted to a root: its hold has to be kept alive until it is settled."""
+        self._open[call_id, root] = None
+
+    def closed(self, call_id: str, *, root: str) -> None:
+        """Somebody else has taken a call's hold out."""
+        self._open.pop((call_id, root), None)
 
     def charge(self, settlement: Settlement) -> None:
         """A call has ended and cost something."""
@@ -101,7 +105,7 @@ class Settler:
 
     @property
     def open_calls(self) -> int:
-        return len(self._open)
+        return len({call_id for call_id, _ in self._open})
 
     async def _run(self) -> None:
         while True:
@@ -138,7 +142,7 @@ class Settler:
         if len(self._counted) > COUNTED_MAX:
             for settling in self._counted:
                 if settling.transaction:
-                    self._open.pop(settling.call_id, None)
+                    self._open.pop((settling.call_id, settling.root), None)
             self._counted = [settling for settling in self._counted if not settling.transaction]
             logger.warning("of them %d are left, the others to the task that settles expired holds", len(self._counted))
 
@@ -193,7 +197,7 @@ class Settler:
         batch = self._counted[:BATCH_MAX]
         outcomes = await self._gate.settle(batch, now_ms=self._now_ms())
         for settling, error in zip(batch, outcomes, strict=True):
-            self._open.pop(settling.call_id, None)
+            self._open.pop((settling.call_id, settling.root), None)
             if error is not None:
                 logger.error("call %s could not be settled: %s", settling.call_id, error)
         del self._counted[: len(batch)]
@@ -214,7 +218,7 @@ class Settler:
     async def extend_holds(self) -> None:
         """Keeps every open call's hold alive, and forgets calls that a task has settled meanwhile."""
         roots: dict[str, list[str]] = {}
-        for call_id, root in self._open.items():
+        for call_id, root in self._open:
             roots.setdefault(root, []).append(call_id)
         for root, call_ids in roots.items():
             for start in range(0, len(call_ids), CALLS_OF_ONE_EXTEND):
@@ -227,7 +231,7 @@ class Settler:
             logger.exception("holds of %s could not be extended", root)
             return
         for call_id in (call_id for call_id, is_open in zip(call_ids, alive, strict=True) if not is_open):
-            self._open.pop(call_id, None)
+            self._open.pop((call_id, root), None)
 
 
 def _counted(settlement: Settlement, posted: Posted) -> Iterator[Settling]:

@@ -178,6 +178,6 @@ class ModelsView(AsyncAPIView):
         key: CachedKey = request._request.key  # type: ignore[attr-defined]
         data = [
             {"id": name, "object": "model", "created": MODEL_CREATED_S, "owned_by": OWNED_BY}
-            for name in models_of(key, names=plane.routes.names())
+            for name in models_of(key.profile, names=plane.routes.names())
         ]
         return HttpResponse(orjson.dumps({"data": data, "object": "list"}), content_type="application/json")

@@ -60,7 +60,10 @@ class UserAdmin(LimitsAdminMixin, DjangoUserAdmin):  # type: ignore[type-arg]
         ("Limits", {"fields": [*_LIMITS, "allowed_models"]}),
         ("More", {"fields": ["metadata", "last_login", "date_joined", "created_by", "updated_at"]}),
     )
-    readonly_fields = [name for _, section in fieldsets for name in section["fields"] if name != "password"]
+    readonly_fields = [
+        *("username", "user_alias", "email", "sso_user_id", "role", "is_active", *_LIMITS, "allowed_models"),
+        *("metadata", "last_login", "date_joined", "created_by", "updated_at"),
+    ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

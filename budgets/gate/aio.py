@@ -1,8 +1,9 @@
 """The counter store for the gateway's event loop: each operation is one script call."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 from budgets.gate.protocol import (
     SCRIPTS,
@@ -15,8 +16,16 @@ from budgets.gate.protocol import (
     seed_command,
     settle_command,
 )
-from budgets.gate.wire import StoreError, Wire
+from budgets.gate.wire import StoreDown, StoreError, Wire
 from budgets.rules.admission import Admission, Claim, Posting
+
+
+class Asking(NamedTuple):
+    """What a call asks of the windows of one root."""
+
+    root: str
+    record: bytes
+    claims: Sequence[Claim]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,35 @@ class AsyncGate:
         """Holds the claims in all windows, or touches none (see admit.lua)."""
         command = admit_command(self.names, root, call_id=call_id, record=record, claims=claims, now_ms=now_ms)
         return admission_of(cast(list[int], await self._run(command)))
+
+    async def admit_each(
+        self, askings: Sequence[Asking], *, call_id: str, now_ms: int, note: Sequence[str] = ()
+    ) -> list[Admission | StoreDown | StoreError]:
+        """Admits a call to several roots in one round trip, each for itself; `note` are roots to remember before.
+
+        What went wrong with one of them is its answer. Raises StoreDown where nothing was sent.
+        """
+        commands = [
+            admit_command(
+                self.names, asked.root, call_id=call_id, record=asked.record, claims=asked.claims, now_ms=now_ms
+            )
+            for asked in askings
+        ]
+        noting = [_note_command(self.names, note, now_ms=now_ms)] if note else []
+        replies = await self._wire.pipeline([*noting, *commands])
+        asked = zip(commands, replies[len(noting) :], strict=True)
+        return [await self._admission(command, reply) for command, reply in asked]
+
+    async def _admission(self, command: Command, reply: "asyncio.Future[object]") -> Admission | StoreDown | StoreError:
+        error = reply.exception()
+        try:
+            if isinstance(error, StoreError):  # perhaps it does not know the script
+                return admission_of(cast(list[int], await self._run(command)))
+        except (StoreDown, StoreError) as again:
+            return again
+        if isinstance(error, StoreDown):
+            return error
+        return admission_of(cast(list[int], reply.result()))
 
     async def settle(self, calls: Sequence[Settling], *, now_ms: int) -> list[StoreError | None]:
         """Replaces the hold of each call by its cost, all in one write; None where that was done, now or before.
@@ -87,7 +125,7 @@ class AsyncGate:
 
     async def note_root(self, root: str, *, now_ms: int) -> None:
         """Remembers that the root has open holds, for the tasks."""
-        await self._wire.execute("ZADD", self.names.roots, "GT", now_ms, root)
+        await self._wire.execute(*_note_command(self.names, [root], now_ms=now_ms))
 
     async def spill(self, payload: bytes) -> None:
         """Appends an entry that the database could not take to the stream that a task drains."""
@@ -104,3 +142,10 @@ class AsyncGate:
             if not str(error).startswith("NOSCRIPT"):
                 raise
         return await self._wire.execute("EVAL", SCRIPTS[cast(str, command[1])].source, *command[2:])
+
+
+def _note_command(names: Names, roots: Sequence[str], *, now_ms: int) -> Command:
+    command: Command = ["ZADD", names.roots, "GT"]
+    for root in roots:
+        command += (now_ms, root)
+    return command

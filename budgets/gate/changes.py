@@ -1,4 +1,5 @@
-"""Says to every gateway which profiles are out of date: `key:<hash>`, `team:<id>`, `routes`.
+"""Says to every gateway what is out of date: `key:<hash>`, `team:<id>`, `user:<id>`, `customer:<id>`, `tag:<name>`,
+`budget:<id>` (a tier), `routes`.
 
 A lost message costs seconds, not correctness: gateways read profiles anew after a while on their own.
 """

@@ -22,6 +22,9 @@ COUNTER_GRACE_MS = 6 * 3600_000
 IDLE_LIFE_MS = 40 * 86400_000
 """How long birth marks and lifetime counters outlive their last use; afterwards the ledger knows."""
 
+RUN_LIFE_MS = 24 * 3600_000
+"""How long the counter of a run outlives its last admission; there may be very many of them."""
+
 MARK_LIFE_MS = 3600_000
 
 Command = list[str | int | bytes]
@@ -54,7 +57,7 @@ SCRIPTS = {script.sha: script for script in (ADMIT, SETTLE, EXTEND, SEED, FORGET
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Every key of the store, below one prefix. A root is `team:<id>` or `key:<id>`."""
+    """Every key of the store, below one prefix. A root is the kind and id of a scope: `team:<id>`, `customer:<id>`."""
 
     prefix: str
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from budgets.gate.protocol import Names, counter_expires_ms
+from budgets.gate.protocol import RUN_LIFE_MS, Names, counter_expires_ms
 from budgets.rules.admission import Claim
+from budgets.rules.labels import Run, limits_of_run
 from budgets.rules.limits import Enforcement, Limit, LimitUnit
 from budgets.rules.money import AMOUNT_MAX
-from budgets.rules.scopes import CountedLimit, Scope, ScopeLimits
+from budgets.rules.scopes import CountedLimit, Scope, ScopeLimits, limits_of_model
 from budgets.rules.settlement import HeldWindow
 from budgets.rules.windows import Window
 
@@ -64,6 +65,20 @@ def active_windows(scopes: Iterable[ScopeLimits], *, names: Names, root: str, no
         for scope in scopes
         for counted in scope.limits
     )
+
+
+def model_windows(
+    scopes: Iterable[ScopeLimits], *, spellings: tuple[str, ...], model: str, names: Names, root: str, now_ms: int
+) -> tuple[ActiveWindow, ...]:
+    """The open windows that the scopes have for one model, by any of its spellings."""
+    found = (limits_of_model(scope, spellings=spellings, model=model) for scope in scopes if scope.by_model)
+    return active_windows(filter(None, found), names=names, root=root, now_ms=now_ms)
+
+
+def run_window(run: Run, *, key_id: str, names: Names, root: str, now_ms: int) -> ActiveWindow:
+    """The window of a run, whose counter vanishes a day after its last use."""
+    [active] = active_windows([limits_of_run(run, key_id=key_id)], names=names, root=root, now_ms=now_ms)
+    return replace(active, expires_ms=now_ms + RUN_LIFE_MS)
 
 
 def _active(limits: ScopeLimits, *, counted: CountedLimit, names: Names, root: str, now_ms: int) -> ActiveWindow:

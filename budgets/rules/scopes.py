@@ -88,6 +88,7 @@ class KeyProfile:
     """What the data plane knows of a key. A list of models that is None allows every model; all lists must allow one.
 
     `aliases` turns names of models that the key's callers use into names of routes; `routes` None allows every route.
+    `has_max_budget` says that the first limit of the first scope is the key's own `max_budget`.
     """
 
     key_id: str
@@ -106,6 +107,7 @@ class KeyProfile:
     aliases: Mapping[str, str] = field(default_factory=dict)
     routes: frozenset[str] | None = None
     tags: tuple[str, ...] = ()
+    has_max_budget: bool = False
 
     @property
     def root(self) -> str:

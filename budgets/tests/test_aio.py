@@ -7,12 +7,19 @@ import pytest
 import redis
 from django.conf import LazySettings
 
-from budgets.gate.aio import AsyncGate, Settling
+from budgets.gate.aio import Asking, AsyncGate, Settling
 from budgets.gate.protocol import Names
 from budgets.gate.sync import CounterReading, SyncGate
+from budgets.gate.windows import ActiveWindow, Amounts, active_windows, run_window
 from budgets.gate.wire import StoreDown, StoreError, Wire
-from budgets.rules.admission import Claim, Posting, Reading, Status, Verdict
+from budgets.rules import admission
+from budgets.rules.admission import Admission, Claim, Posting, Reading, Status, Verdict
 from budgets.rules.calls import new_call_id
+from budgets.rules.labels import Run
+from budgets.rules.limits import rate_limits
+from budgets.rules.scopes import CountedLimit, Scope, ScopeLimits
+from budgets.rules.settlement import postings_of
+from budgets.rules.windows import Calendar
 
 ROOT = "team:t1"
 HOUR_MS = 3600_000
@@ -124,3 +131,112 @@ async def test_store_that_cannot_be_reached_is_an_outage(names: Names, claim: Cl
         await gate.ping()
     with pytest.raises(StoreDown):
         await gate.admit(ROOT, call_id="a", record=b"r", claims=[claim], now_ms=now_ms)
+
+
+# --- several roots ------------------------------------------------------------------------------------
+
+
+def claim_of(names: Names, root: str, *, now_ms: int, maximum: int = 20) -> Claim:
+    counter = names.counter(root, kind="tag", scope_id="x", identity="usd/1h", start_ms=now_ms)
+    return Claim(counter, maximum, 5, False, now_ms - HOUR_MS, 0, now_ms + HOUR_MS)
+
+
+async def test_several_roots_are_asked_at_once_each_for_itself(
+    gate: AsyncGate, sync_gate: SyncGate, names: Names, valkey: redis.Redis, now_ms: int
+) -> None:
+    claims = {
+        root: claim_of(names, root, now_ms=now_ms, maximum=maximum)
+        for root, maximum in (("tag:a", 20), ("tag:b", 3), ("tag:c", 20))
+    }
+    for root in ("tag:a", "tag:b"):
+        sync_gate.seed(claims[root], spent=4, snapshot="5:5:")
+    askings = [Asking(root, root.encode(), [claim]) for root, claim in claims.items()]
+    answers = await gate.admit_each(askings, call_id="call", now_ms=now_ms, note=["tag:a", "tag:c"])
+    assert [answer.status for answer in answers if isinstance(answer, Admission)] == [
+        Status.ADMITTED,
+        Status.REFUSED,
+        Status.UNKNOWN,
+    ]
+    assert [reading.held for reading in sync_gate.read([claim.counter for claim in claims.values()])] == [5, 0, 0]
+    assert sync_gate.expired_holds("tag:a", now_ms=now_ms + HOUR_MS, most=9) == {"call": b"tag:a"}
+    assert sync_gate.noted_roots() == ["tag:a", "tag:c"]
+
+
+async def test_script_that_the_store_has_forgotten_is_sent_again_to_each_root(
+    gate: AsyncGate, names: Names, valkey: redis.Redis, now_ms: int
+) -> None:
+    valkey.script_flush()
+    askings = [Asking(root, b"", [claim_of(names, root, now_ms=now_ms)]) for root in ("tag:a", "tag:b")]
+    answers = await gate.admit_each(askings, call_id="call", now_ms=now_ms)
+    assert [answer.status for answer in answers if isinstance(answer, Admission)] == [Status.UNKNOWN] * 2
+
+
+async def test_error_of_one_root_is_its_answer(gate: AsyncGate, names: Names, valkey: redis.Redis, now_ms: int) -> None:
+    valkey.set(names.birth("tag:a"), "no number")
+    valkey.lpush(names.holds("tag:a"), "no sorted set")
+    good, bad = claim_of(names, "tag:b", now_ms=now_ms), claim_of(names, "tag:a", now_ms=now_ms)
+    valkey.set(bad.counter, "no hash")
+    askings = [Asking("tag:a", b"", [bad]), Asking("tag:b", b"", [good])]
+    first, second = await gate.admit_each(askings, call_id="call", now_ms=now_ms)
+    assert isinstance(first, StoreError)
+    assert isinstance(second, Admission)
+
+
+async def test_store_that_is_not_there_was_asked_nothing(names: Names, now_ms: int) -> None:
+    gate = AsyncGate(Wire("redis://127.0.0.1:1/0"), names)
+    with pytest.raises(StoreDown) as down:
+        await gate.admit_each([Asking("tag:a", b"", [])], call_id="call", now_ms=now_ms)
+    assert not down.value.perhaps_done
+
+
+# --- open calls ---------------------------------------------------------------------------------------
+
+
+def open_calls(names: Names, *, now_ms: int, maximum: int) -> ActiveWindow:
+    [limit] = rate_limits({"max_parallel_requests": maximum})
+    scope = ScopeLimits(Scope("key", "k1"), Calendar(), (CountedLimit(limit, now_ms - HOUR_MS),))
+    [active] = active_windows([scope], names=names, root=ROOT, now_ms=now_ms)
+    return active
+
+
+async def test_open_calls_are_counted_by_their_holds_alone(
+    gate: AsyncGate, sync_gate: SyncGate, names: Names, now_ms: int
+) -> None:
+    active, amounts, book = open_calls(names, now_ms=now_ms, maximum=2), Amounts(100, 10), admission.Book()
+    claims, held = [active.claim(amounts)], (active.held(amounts),)
+    assert held[0].hold == 1
+
+    async def ask(call_id: str) -> Admission:
+        nonlocal book
+        book, expected = admission.admit(book, call_id, claims=claims, now_ms=now_ms)
+        answer = await gate.admit(ROOT, call_id=call_id, record=b"", claims=claims, now_ms=now_ms)
+        assert answer == expected
+        return answer
+
+    assert (await ask("a")).status is Status.UNKNOWN  # its window began in 1970
+    await gate.seed(claims[0], spent=0, snapshot="5:5:")
+    book = admission.seed(
+        book, active.counter, spent=0, since_ms=active.since_ms, snapshot=admission.Snapshot(5, 5, frozenset())
+    )
+    assert [(await ask(call_id)).status for call_id in "abc"] == [Status.ADMITTED, Status.ADMITTED, Status.REFUSED]
+    assert (await ask("c")).readings == (Reading(Verdict.IN_FLIGHT, 0, 2),)
+    postings = postings_of(held, cost_nanousd=100, tokens=10)
+    assert [(posting.hold, posting.cost) for posting in postings] == [(1, 0)]
+    settling = Settling(ROOT, "a", birth_ms=now_ms, transaction=7, postings=postings)
+    assert await gate.settle([settling, settling], now_ms=now_ms) == [None, None]
+    for _ in range(2):
+        book, _ = admission.settle(book, "a", postings=postings, birth_ms=now_ms, transaction=7, now_ms=now_ms)
+    assert (await ask("c")).status is Status.ADMITTED
+    assert sync_gate.read([active.counter])[0] == CounterReading(0, 2, active.since_ms)
+
+
+async def test_counter_of_a_run_lives_a_day_from_its_last_use(
+    gate: AsyncGate, names: Names, valkey: redis.Redis, now_ms: int
+) -> None:
+    active = run_window(Run("r1", 100), key_id="k1", names=names, root=ROOT, now_ms=now_ms)
+    assert active.counter == f"{names.prefix}:{{{ROOT}}}:run:k1/r1:usd/lifetime:0"
+    claim = active.claim(Amounts(10, 0))
+    await gate.seed(claim, spent=0, snapshot="5:5:")
+    valkey.pexpireat(active.counter, now_ms + HOUR_MS)
+    await gate.admit(ROOT, call_id="a", record=b"", claims=[claim], now_ms=now_ms)
+    assert abs(valkey.pexpiretime(active.counter) - now_ms - 24 * HOUR_MS) < 1000

@@ -1,6 +1,7 @@
 """Values and answers for the tests of the data plane: every field has a value that works, a test names its own."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from budgets.gate.protocol import Names, counter_expires_ms
@@ -27,9 +28,18 @@ def strict(maximum: int, *, duration: str = "1h", **fields: Any) -> Limit:
     return make_limit(maximum, duration=duration, enforcement=Enforcement.STRICT, **fields)
 
 
-def make_scope(*limits: Limit, kind: str = "key", scope_id: str = "k1", since_ms: int = 0) -> ScopeLimits:
+def make_scope(
+    *limits: Limit,
+    kind: str = "key",
+    scope_id: str = "k1",
+    since_ms: int = 0,
+    by_model: Mapping[str, Sequence[Limit]] | None = None,
+) -> ScopeLimits:
     counted = tuple(CountedLimit(limit, since_ms) for limit in limits)
-    return ScopeLimits(Scope(kind, scope_id), Calendar(), counted)
+    of_models = {
+        model: tuple(CountedLimit(limit, since_ms) for limit in some) for model, some in (by_model or {}).items()
+    }
+    return ScopeLimits(Scope(kind, scope_id), Calendar(), counted, of_models)
 
 
 def make_profile(*scopes: ScopeLimits, **fields: Any) -> KeyProfile:

@@ -16,13 +16,15 @@ from budgets.gate.aio import AsyncGate
 from budgets.gate.protocol import Names
 from budgets.gate.windows import ActiveWindow
 from budgets.gate.wire import Wire
-from budgets.rules.scopes import KeyProfile, ScopeLimits
+from budgets.rules.limits import Limit, LimitUnit
+from budgets.rules.scopes import CUSTOMER, RUN, TAG, GuestProfile, KeyProfile, Scope, ScopeLimits
 from budgets.rules.settlement import Entry
 from catalog.routing import ResolvedRoute
+from proxy.cache import DatabaseDown
 from proxy.calls import now_ms
 from proxy.entry import Message, ProxyEntry
 from proxy.plane import DataPlane, PlaneSettings
-from proxy.profiles import DatabaseDown, ProfileCache
+from proxy.profiles import GuestCache, ProfileCache
 from proxy.settler import LedgerDown, LedgerRefused, Settler
 from proxy.tests.factories import make_body, make_limit, make_profile, make_route, make_scope
 from proxy.upstream import Upstream
@@ -77,12 +79,49 @@ class Ledger:
         await asyncio.sleep(0.01)
         if self.is_down:
             raise DatabaseDown("the database is down")
-        spent = sum(entry.cost_nanousd for entry in self.entries.values())
-        return SpendReading((spent,) * len(windows), f"{self.posts + 1}:{self.posts + 1}:")
+        sums = tuple(self._sum(active) for active in windows)
+        return SpendReading(sums, f"{self.posts + 1}:{self.posts + 1}:")
+
+    def _sum(self, active: ActiveWindow) -> int:
+        """In dollars, of all time: the windows of these tests are as long as the tests."""
+        entries = [entry for entry in self.entries.values() if _concerns(active.scope, entry)]
+        units = {LimitUnit.USD: sum(entry.cost_nanousd for entry in entries), LimitUnit.REQUESTS: len(entries)}
+        return units.get(active.limit.unit, 0)
 
     @property
     def spent(self) -> int:
         return sum(entry.cost_nanousd for entry in self.entries.values())
+
+
+def _concerns(scope: Scope, entry: Entry) -> bool:
+    """Keys and teams have one each."""
+    ids: dict[str, set[str | None]] = {
+        CUSTOMER: {entry.customer_id},
+        TAG: set(entry.tags),
+        RUN: {f"{entry.key_id}/{entry.run_id}"},
+    }
+    return scope.id in ids.get(scope.kind, {scope.id}) and scope.model in (None, entry.model)
+
+
+@dataclass(slots=True)
+class Guests:
+    """Customers and tags by kind and id."""
+
+    profiles: dict[tuple[str, str], GuestProfile] = field(default_factory=dict)
+    is_down: bool = False
+    loads: list[str] = field(default_factory=list)
+
+    async def load(self, kind: str, guest_id: str) -> GuestProfile | None:
+        self.loads.append(guest_id)
+        await asyncio.sleep(0)
+        if self.is_down:
+            raise DatabaseDown("the database is down")
+        return self.profiles.get((kind, guest_id))
+
+    def add(self, kind: str, guest_id: str, *limits: Limit, **fields: Any) -> None:
+        by_model = fields.pop("by_model", {})
+        scope = make_scope(*limits, kind=kind, scope_id=guest_id, by_model=by_model)
+        self.profiles[kind, guest_id] = GuestProfile(scope, **fields)
 
 
 @dataclass(slots=True)
@@ -129,6 +168,7 @@ class Gateway:
     settler: Settler
     ledger: Ledger
     keys: Keys
+    guests: Guests
     wire: Wire
     names: Names
     journal: Path
@@ -256,7 +296,7 @@ async def running_gateway(
     *, prefix: str, journal: Path, routes: Iterable[ResolvedRoute] = (), redis_url: str = "", **settings: Any
 ) -> AsyncIterator[Gateway]:
     """Started, with one key that may spend 10 USD an hour; stopped and closed at the end."""
-    names, ledger, keys = Names(prefix), Ledger(), Keys()
+    names, ledger, keys, guests = Names(prefix), Ledger(), Keys(), Guests()
     keys.add()
     wire = Wire(redis_url or os.environ["REDIS_URL"])
     gate = AsyncGate(wire, names)
@@ -266,6 +306,7 @@ async def running_gateway(
         settings=make_settings(**settings),
         gate=gate,
         profiles=ProfileCache(keys.load, names=names),
+        guests=GuestCache(guests.load, names=names),
         routes=Routes({route.model: route for route in routes} or {"gpt-4o-mini": make_route()}),
         read_spends=ledger.read_spends,
         settler=settler,
@@ -274,7 +315,7 @@ async def running_gateway(
     settler.start()
     entry = ProxyEntry(plane, body_bytes_max=BODY_BYTES_MAX)
     try:
-        yield Gateway(entry, plane, settler, ledger, keys, wire, names, journal)
+        yield Gateway(entry, plane, settler, ledger, keys, guests, wire, names, journal)
     finally:
         await entry.drain(timeout_s=0)
         await settler.stop()

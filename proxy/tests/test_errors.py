@@ -1,12 +1,14 @@
 """Refusals name the window that matters, in words for people and numbers for programs."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from budgets.rules.admission import Verdict
-from budgets.rules.limits import Limit, LimitUnit
+from budgets.rules.limits import Limit, LimitUnit, rate_limits
+from budgets.rules.scopes import Scope
 from budgets.rules.windows import END_OF_TIME_MS
 from proxy import errors
 from proxy.errors import ApiError, Refused, budget_error, refusing
@@ -251,3 +253,48 @@ def test_long_names_are_repeated_in_part(make: Any) -> None:
 @pytest.mark.parametrize("make", [errors.store_down, errors.database_down])
 def test_outages_are_worth_a_second_try(make: Any) -> None:
     assert (make().status, dict(make().headers)["retry-after"]) == (503, "1")
+
+
+# --- rates, models and scopes that are not shown --------------------------------------------------------
+
+
+def rate_refusal(verdict: Verdict = Verdict.EXHAUSTED, *, spent: int, held: int = 0, **fields: Any) -> ApiError:
+    [limit] = rate_limits({"rpm_limit": 3})
+    active = replace(make_active(limit, now_ms=NOW + 1000), scope=Scope("team", "t1", fields.pop("model", None)))
+    refused = Refused(CALL_ID, active, make_reading(verdict, spent=spent, held=held), 1, None, **fields)
+    return budget_error(refused, now_ms=NOW + 1000, status=402)
+
+
+def test_rate_is_refused_in_the_words_of_rates() -> None:
+    error = rate_refusal(spent=3)
+    assert error.message == (
+        "Rate limit exceeded for team: t1. Limit type: requests. Current limit: 3, Remaining: 0. "
+        "Limit resets at: 2027-01-15 08:01:00 UTC"
+    )
+    assert (error.status, error.type) == (429, "throttling_error")
+    assert dict(error.headers)["retry-after"] == "59"
+    assert dict(error.headers)["rate_limit_type"] == "requests"
+    assert budget_of(error)["reason"] == "exhausted"
+
+
+def test_requests_in_flight_give_nothing_back_within_their_minute() -> None:
+    assert dict(rate_refusal(Verdict.IN_FLIGHT, spent=1, held=2).headers)["retry-after"] == "59"
+
+
+def test_rate_of_one_model_names_it() -> None:
+    error = rate_refusal(spent=3, model="gpt-4o")
+    assert error.message.startswith("Rate limit exceeded for team: t1 for gpt-4o. ")
+    assert budget_of(error)["model"] == "gpt-4o"
+
+
+def test_scope_that_the_caller_need_not_know_has_no_name() -> None:
+    error = rate_refusal(spent=3, is_hidden=True)
+    assert error.message.startswith("Rate limit exceeded for team. Limit type")
+    assert budget_of(error)["scope_id"] is None
+    assert b"t1" not in error.body()
+
+
+def test_unknown_windows_never_name_a_refusal() -> None:
+    windows = (make_active(make_limit(duration=None)), make_active(make_limit(duration="1h")))
+    readings = (make_reading(Verdict.UNKNOWN), make_reading(Verdict.IN_FLIGHT))
+    assert refusing(windows, readings=readings) == 1

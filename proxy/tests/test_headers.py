@@ -5,28 +5,31 @@ from typing import Any
 from budgets.gate.windows import ActiveWindow, Amounts
 from budgets.rules.limits import LimitUnit
 from budgets.rules.scopes import lifetime_tracker
-from proxy.calls import Call
+from proxy.calls import Call, group_of
 from proxy.estimate import Estimate
 from proxy.headers import answer_headers
+from proxy.labels import NO_LABELS
 from proxy.profiles import CachedKey
-from proxy.tests.factories import NAMES, make_active, make_limit, make_profile, make_reading, make_route
+from proxy.tests.factories import MODEL, NAMES, make_active, make_limit, make_profile, make_reading, make_route
 
 NOW = 1_800_000_000_000
 
 
 def make_call(*windows: ActiveWindow, spent: int = 0, held: int = 0, cost: int | None = 42, **fields: Any) -> Call:
     """A call that holds 1000 nano-dollars, in windows that had so much spent and held."""
+    home = group_of("key:k1", windows, Amounts(1000, 100))
+    home.readings = fields.pop("readings", tuple(make_reading(spent=spent, held=held) for _ in windows))
     return Call(
         id="0198f000-0000-7000-8000-000000000001",
         key=CachedKey(make_profile(), names=NAMES, loaded_ms=NOW),
+        asked=MODEL,
         route=make_route(),
         payload={},
         body=b"",
         estimate=Estimate(60, 40, 1, 1000, bound_given=False),
-        windows=windows,
-        held=tuple(active.held(Amounts(1000, 100)) for active in windows),
-        readings=fields.pop("readings", tuple(make_reading(spent=spent, held=held) for _ in windows)),
-        birth_ms=0,
+        labels=NO_LABELS,
+        tags=(),
+        groups=[home],
         admitted_ms=NOW,
         cost_nanousd=cost,
         **fields,

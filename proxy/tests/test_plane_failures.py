@@ -10,7 +10,7 @@ import redis
 from django.conf import LazySettings
 
 from budgets.gate.wire import StoreDown, StoreError
-from proxy import plane as plane_module
+from proxy.admitting import SEED_TRIES
 from proxy.tests.factories import MODEL, make_body, make_limit, make_route, make_scope
 from proxy.tests.gateway import (
     CHAT,
@@ -196,7 +196,7 @@ async def test_window_that_stays_unknown_refuses_after_some_tries(
 
     monkeypatch.setattr(gateway.plane.gate, "seed", seed)
     assert (await gateway.ask()).status == 503
-    assert len(gateway.ledger.reads) == plane_module.SEED_TRIES
+    assert len(gateway.ledger.reads) == SEED_TRIES
 
 
 async def test_emptied_store_is_filled_from_the_ledger(

@@ -6,18 +6,10 @@ from typing import Any
 
 import pytest
 
-from budgets.rules.scopes import KeyProfile
-from proxy import profiles as profiles_module
-from proxy.profiles import (
-    DOWN_MS,
-    FRESH_MS,
-    OUTAGE_MS,
-    RETRY_MS,
-    USABLE_MS,
-    CachedKey,
-    DatabaseDown,
-    ProfileCache,
-)
+from budgets.rules.scopes import GuestProfile, KeyProfile
+from proxy import cache as cache_module
+from proxy.cache import DOWN_MS, FRESH_MS, OUTAGE_MS, RETRY_MS, USABLE_MS, DatabaseDown
+from proxy.profiles import CachedKey, GuestCache, ProfileCache
 from proxy.tests.factories import NAMES, make_limit, make_profile, make_scope
 
 NOW = 1_800_000_000_000  # 08:00 UTC
@@ -178,7 +170,7 @@ async def test_unknown_key_is_asked_for_once_in_a_while(cache: ProfileCache, dat
 async def test_unknown_keys_are_forgotten_when_there_are_many(
     cache: ProfileCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles_module, "UNKNOWN_KEYS_MAX", 3)
+    monkeypatch.setattr(cache, "_unknown_max", 3)
     for number in range(10):
         await cache.get(f"made-up-{number}", now_ms=NOW)
     assert list(cache._unknown) == ["made-up-7", "made-up-8", "made-up-9"]
@@ -187,7 +179,7 @@ async def test_unknown_keys_are_forgotten_when_there_are_many(
 async def test_keys_are_forgotten_oldest_first_when_there_are_many(
     cache: ProfileCache, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(profiles_module, "KEYS_MAX", 2)
+    monkeypatch.setattr(cache, "_known_max", 2)
     database.profiles |= {name: make_profile(alias=name) for name in "bc"}
     for name in "abac":
         await alias_of(cache, name, at=NOW)
@@ -198,7 +190,7 @@ async def test_readings_that_wait_for_the_database_are_bounded(
     cache: ProfileCache, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await alias_of(cache)
-    monkeypatch.setattr(profiles_module, "LOADS_MAX", 5)
+    monkeypatch.setattr(cache_module, "LOADS_MAX", 5)
     database.gate.clear()
     asked = [asyncio.create_task(cache.get(f"made-up-{number}", now_ms=NOW)) for number in range(20)]
     await ticks()
@@ -310,3 +302,77 @@ def test_windows_of_key_and_team_are_in_one_slot_of_the_store() -> None:
 
 def test_key_without_limits_has_no_windows() -> None:
     assert CachedKey(make_profile(), names=NAMES, loaded_ms=NOW).windows(NOW) == ()
+
+
+async def test_user_s_keys_are_forgotten_together(cache: ProfileCache, database: Database) -> None:
+    database.profiles |= {"a": make_profile(alias="old", user_id="u1"), "b": make_profile(alias="other", user_id="u2")}
+    await alias_of(cache, "a")
+    await alias_of(cache, "b")
+    database.profiles["a"] = make_profile(alias="new", user_id="u1")
+    cache.drop_user("u1")
+    assert await alias_of(cache, "a") == "new"
+    assert await alias_of(cache, "b") == "other"
+    assert database.loads == 3
+
+
+# --- guests -------------------------------------------------------------------------------------------
+
+
+class Guests:
+    """Customers by id; the kinds are noted."""
+
+    def __init__(self) -> None:
+        self.profiles: dict[str, GuestProfile] = {}
+        self.error: Exception | None = None
+        self.asked: list[tuple[str, str]] = []
+
+    async def load(self, kind: str, guest_id: str) -> GuestProfile | None:
+        self.asked.append((kind, guest_id))
+        if self.error is not None:
+            raise self.error
+        return self.profiles.get(guest_id)
+
+
+async def test_that_a_guest_has_no_limits_is_known_like_everything_else() -> None:
+    guests = Guests()
+    cache = GuestCache(guests.load, names=NAMES)
+    for at in (NOW, NOW + FRESH_MS - 1):
+        assert (await cache.guest("customer", "a:b", now_ms=at)).profile is None
+    assert guests.asked == [("customer", "a:b")]
+    guests.error = DatabaseDown("down")
+    for at in (NOW + FRESH_MS, NOW + USABLE_MS, NOW + OUTAGE_MS - 1):
+        assert (await cache.guest("customer", "a:b", now_ms=at)).windows(at) == ()
+        await ticks()
+    with pytest.raises(DatabaseDown):
+        await cache.guest("customer", "another", now_ms=NOW)
+
+
+async def test_guest_that_gets_limits_is_read_again_at_once_when_it_is_said() -> None:
+    guests = Guests()
+    cache = GuestCache(guests.load, names=NAMES)
+    await cache.guest("customer", "a", now_ms=NOW)
+    guests.profiles["a"] = GuestProfile(make_scope(make_limit(), kind="customer", scope_id="a"))
+    assert (await cache.guest("customer", "a", now_ms=NOW)).windows(NOW) == ()
+    cache.drop("customer:a")
+    [active] = (await cache.guest("customer", "a", now_ms=NOW)).windows(NOW)
+    assert active.counter.startswith("bgtest:{customer:a}:customer:a:usd/1h:")
+    await cache.guest("tag", "a", now_ms=NOW)
+    assert guests.asked[-1] == ("tag", "a")
+
+
+async def test_guests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    guests = Guests()
+    cache = GuestCache(guests.load, names=NAMES)
+    assert cache._known_max == 100_000
+    monkeypatch.setattr(cache, "_known_max", 3)
+    for number in range(10):
+        await cache.guest("customer", str(number), now_ms=NOW)
+    assert list(cache._known) == ["customer:7", "customer:8", "customer:9"]
+
+
+def test_windows_of_models_are_bounded() -> None:
+    scope = make_scope(make_limit(), by_model={"m": [make_limit()]})
+    key = CachedKey(make_profile(scope), names=NAMES, loaded_ms=NOW)
+    for number in range(250):
+        assert len(key.windows_for(NOW, spellings=("m", str(number)), model="m")) == 2
+    assert len(key._by_model) <= 100
