@@ -44,7 +44,7 @@ def documented(
     answer: `{"get /key/info": {"key": "$response.body#/key"}}`.
     """
     parts = [_path_parameter(name, said) for name, said in (path or {}).items()]
-    names = [] if query is None else [_query_parameter(name, field) for name, field in query().fields.items()]
+    names = [] if query is None else _query_parameters(query)
     answers = {status: answer or anything("Nothing that matters."), **(also or {})}
     decorate: Callable[[ViewT], ViewT] = extend_schema(
         summary=summary,
@@ -68,6 +68,17 @@ def _path_parameter(name: str, said: str | Schema) -> OpenApiParameter:
     schema = {"type": "string", "minLength": 1} if isinstance(said, str) else said
     description = said if isinstance(said, str) else said["description"]
     return OpenApiParameter(name, schema, OpenApiParameter.PATH, required=True, description=description)
+
+
+def _query_parameters(query: type[QuerySerializer]) -> list[OpenApiParameter]:
+    passed_over = "Not acted on: refused where it says anything but what it says by itself."
+    return [
+        *(_query_parameter(name, field) for name, field in query().fields.items()),
+        *(
+            OpenApiParameter(name, {"type": "string", "maxLength": 0}, OpenApiParameter.QUERY, description=passed_over)
+            for name in query.not_yet
+        ),
+    ]
 
 
 def _query_parameter(name: str, field: Any) -> OpenApiParameter:
