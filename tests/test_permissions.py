@@ -42,7 +42,7 @@ def test_callers_get_as_far_as_the_table_says(row: Address, valkey: redis.Redis,
     use_told_ledger(settings)
     world, rights = make_world(models=row in MODELS), MATRIX[row]
     problems = [problem for column in COLUMNS for problem in _problems(row, world, column, rights.of(column))]
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 def _problems(row: Address, world: World, column: str, cell: Cell) -> list[str]:
