@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 
 from budgets.actors import Role
@@ -13,7 +14,7 @@ from keys.models import Key
 from keys.parsing import hash_key, key_name_of
 from teams.models import Customer, Member, Tag, Team, User
 from tests.api import NOW, Api
-from tests.permission_cases import MODEL_PARAMS
+from tests.permission_cases import MODEL_PARAMS, PASSWORD
 from tests.services import MASTER_KEY
 
 ROLES = {
@@ -99,7 +100,8 @@ def _make_teams() -> None:
 
 
 def _make_users() -> None:
-    User.objects.bulk_create(User(username=name, role=role) for name, role in ROLES.items())
+    password = make_password(PASSWORD)
+    User.objects.bulk_create(User(username=name, role=role, password=password) for name, role in ROLES.items())
     User.objects.create(username="joining-user")
     User.objects.create(username=OTHER_USER, email=OTHER_EMAIL)
     Member.objects.bulk_create(
