@@ -139,7 +139,6 @@ BUDGETS: dict[Address, Rights] = {
     ("POST", "budget/grant"): WRITE,
     ("POST", "budget/grant/revoke"): WRITE,
     ("GET", "budget/grants"): READ,
-    ("GET", "budget/explain"): READ_SELF,
     ("POST", "budget/explain"): READ_SELF,
     ("GET", "audit/changes"): ADMIN_READ,
 }

@@ -151,12 +151,9 @@ BUDGETS: dict[Address, Case] = {
     ("POST", "budget/info"): Case({"budgets": ["{budget}"]}),
     ("GET", "budget/list"): Case(),
     ("GET", "budget/settings"): Case(query={"budget_id": "{budget}"}),
-    ("POST", "budget/grant"): Case(
-        {"scope": "key", "scope_id": "{key_id}", "amount": 5, "until": "2100-01-01T00:00:00Z"}
-    ),
+    ("POST", "budget/grant"): Case({"scope": "key", "scope_id": "{key}", "amount": 5, "until": "2100-01-01T00:00:00Z"}),
     ("POST", "budget/grant/revoke"): Case({"id": 123456789}, missing=frozenset(COLUMNS)),
-    ("GET", "budget/grants"): Case(query={"scope": "key", "scope_id": "{key_id}"}, filters=True),
-    ("GET", "budget/explain"): Case(query={"key": "{key}", "model": "demo"}),
+    ("GET", "budget/grants"): Case(query={"scope": "key", "scope_id": "{key}"}, filters=True),
     ("POST", "budget/explain"): Case({"key": "{key}", "model": "demo"}),
     ("GET", "audit/changes"): Case(),
 }
@@ -178,8 +175,8 @@ SPEND: dict[Address, Case] = {
     ("GET", "spend/keys"): Case(),
     ("GET", "spend/users"): Case(),
     ("POST", "spend/calculate"): Case({"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}),
-    ("POST", "spend/adjust"): Case({"scope": "key", "scope_id": "{key_id}", "amount": -1, "reason": "A test"}),
-    ("GET", "spend/adjustments"): Case(query={"scope": "key", "scope_id": "{key_id}"}, filters=True),
+    ("POST", "spend/adjust"): Case({"scope": "key", "scope_id": "{key}", "amount": -1, "reason": "A test"}),
+    ("GET", "spend/adjustments"): Case(query={"scope": "key", "scope_id": "{key}"}, filters=True),
     ("GET", "global/spend"): Case(),
     ("GET", "global/spend/keys"): Case(),
     ("GET", "global/spend/teams"): Case(),

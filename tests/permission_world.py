@@ -29,7 +29,7 @@ TEAMLESS = frozenset({"key", "internal_user"})
 IN_OWN_TEAM = ("internal_user_viewer", "team_member", "team_admin")
 OTHER_USER, OTHER_TEAM, OTHER_ALIAS = "sam-of-the-others", "team-of-the-others", "key-of-the-others"
 OTHER_EMAIL, OTHER_TEAM_ALIAS = "sam@others.example", "Others"
-OWNED = frozenset({"key", "key_id", "user", "team", "member", "joined"})
+OWNED = frozenset({"key", "user", "team", "member", "joined"})
 """What may belong to somebody. Tiers, customers, tags and models are the admins' alone."""
 
 
@@ -55,7 +55,7 @@ class World:
         )
 
     def _objects(self, key: Key, *, user: str, team: str, member: str, joining: tuple[str, str]) -> dict[str, str]:
-        named = {"key": key.token_hash, "key_id": str(key.id), "user": user, "team": team, "member": member}
+        named = {"key": key.token_hash, "user": user, "team": team, "member": member}
         return {**self.common, **named, "joined": joining[0], "joining": joining[1]}
 
     def client(self, column: str) -> Client:
