@@ -77,7 +77,11 @@ def _foreign_problem(row: Address, client: Client, world: World, column: str, ce
     if cell is OWN:
         if case.filters and response.status_code == 200:
             return _leak(response, world, said=set(objects.values()))
-        return "" if response.status_code in REFUSED else f"a stranger's: {_shown(response)}"
+        return (
+            ""
+            if response.status_code in REFUSED | ({400} if case.by_400 else set())
+            else f"a stranger's: {_shown(response)}"
+        )
     wrong = NOT_LET_IN | ({500} if column in case.missing else {404, 500})
     return f"a stranger's: {_shown(response)}" if response.status_code in wrong else ""
 
