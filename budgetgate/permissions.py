@@ -139,7 +139,6 @@ BUDGETS: dict[Address, Rights] = {
     ("POST", "budget/grant"): WRITE,
     ("POST", "budget/grant/revoke"): WRITE,
     ("GET", "budget/grants"): READ,
-    ("GET", "budget/explain"): READ_SELF,
     ("POST", "budget/explain"): READ_SELF,
     ("GET", "audit/changes"): ADMIN_READ,
 }
@@ -253,14 +252,15 @@ class MatrixPermission(BasePermission):
             raise AuthenticationFailed("Authentication Error, No api key passed in.", code="auth_error")
         if not hasattr(view, method.lower()) or method == "OPTIONS":
             return True  # 405 comes next, or the methods that there are
-        if (rights or ADMIN_WRITE).of(column_of(actor)) is NO:
-            _refuse(actor, path=request.path)
+        rights = rights or ADMIN_WRITE
+        if rights.of(column_of(actor)) is NO:
+            _refuse(actor, rights, path=request.path)
         return True
 
 
-def _refuse(actor: Actor, *, path: str) -> None:
-    """A viewer learns that it is the role; others are told what clients of LiteLLM know."""
-    if actor.role in (Role.PROXY_ADMIN_VIEWER, Role.INTERNAL_USER_VIEWER):
+def _refuse(actor: Actor, rights: Rights, *, path: str) -> None:
+    """Clients of LiteLLM know the 401 for what admins alone may do; whoever lacks a role within the rest gets a 403."""
+    if actor.role is not Role.KEY and (actor.role is not Role.INTERNAL_USER or rights.team_admin is not NO):
         raise PermissionDenied(f"User not allowed to access this route, role={actor.role}. Trying to access: {path}")
     role = "unknown" if actor.role is Role.KEY else actor.role
     message = (
@@ -278,7 +278,8 @@ _INTRODUCTION = """\
 Made from `budgetgate/permissions.py`. To write it anew: `python -m budgetgate.permissions > docs/permissions.md`.
 
 - **all**: every object. **own**: what belongs to the caller; anything else does not exist, as far as he is told.
-- A dash: refused, with 401 `auth_error` or, to viewers, 403 `permission_denied`.
+- A dash: refused. A key, and an internal user where only proxy admins may, gets 401 `auth_error`; others get 403
+  `permission_denied`.
 - A caller is the master key (a proxy admin), a key, or a session of the dashboard. A key of a user acts as that user,
   with his role and his teams; *key* is one that is bound to no user. Members and admins of teams are internal users.
 - A key that has a list of allowed routes calls no other, whatever the table says. Customers have no access.

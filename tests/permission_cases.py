@@ -8,24 +8,27 @@ from dataclasses import dataclass, field
 from string import Formatter
 from typing import Any
 
-from budgetgate.permissions import Address
+from budgetgate.permissions import COLUMNS, Address
 
 COMPLETE = False
 """True once every row has its address and every app its rule for objects; until then what is not there is not asked."""
 
+PASSWORD = "the password of everybody"
 DAYS = {"start_date": "2026-11-01", "end_date": "2026-11-30"}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """One call. `path` is needed where the route has parts. Where `filters`, what is named only narrows an answer, and
-    a stranger's gives an empty one. `missing`: the object of the call is not there, so that 404 is no refusal."""
+    a stranger's gives an empty one. `missing` has the callers for whom the object is not there: 404 refuses nothing.
+    Where `by_400`, what does not exist is a wrong value of a field, and so is what a stranger has."""
 
     body: Mapping[str, Any] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
     filters: bool = False
-    missing: bool = False
+    missing: frozenset[str] = frozenset()
+    by_400: bool = False
 
     @property
     def names(self) -> set[str]:
@@ -61,7 +64,7 @@ REPORT = Case(query=DAYS)
 
 KEYS: dict[Address, Case] = {
     ("POST", "key/generate"): Case({"user_id": "{user}"}),
-    ("POST", "key/service-account/generate"): Case({"team_id": "{team}", "key_alias": "robot"}),
+    ("POST", "key/service-account/generate"): Case({"team_id": "{team}", "key_alias": "robot"}, by_400=True),
     ("POST", "key/update"): Case({"key": "{key}", "metadata": {"a": 1}}),
     ("POST", "key/bulk_update"): Case({"keys": [{"key": "{key}", "max_budget": 5}]}),
     ("POST", "team/key/bulk_update"): Case(
@@ -98,7 +101,9 @@ TEAMS: dict[Address, Case] = {
     ("POST", "team/bulk_member_add"): Case(
         {"team_id": "{team}", "members": [{"role": "user", "user_id": "nobody-yet"}]}
     ),
-    ("GET", "team/<str:team_id>/members/me"): Case(path="team/{team}/members/me"),
+    ("GET", "team/<str:team_id>/members/me"): Case(
+        path="team/{team}/members/me", missing=frozenset({"proxy_admin_viewer", "proxy_admin"})
+    ),
     ("POST", "team/<str:team_id>/member/<str:user_id>/reset_spend"): Case(
         {"reset_to": 0}, path="team/{team}/member/{member}/reset_spend"
     ),
@@ -121,7 +126,7 @@ USERS: dict[Address, Case] = {
     ("GET", "v2/user/info"): Case(query={"user_id": "{user}"}),
     ("GET", "user/list"): Case(),
     ("GET", "user/available_roles"): Case(),
-    ("POST", "user/password/change"): Case({"current_password": "wrong", "new_password": "long enough, is it not"}),
+    ("POST", "user/password/change"): Case({"current_password": PASSWORD, "new_password": "long enough, is it not"}),
     ("GET", "user/daily/activity"): Case(query=DAYS | {"user_id": "{user}"}, filters=True),
 }
 
@@ -148,12 +153,9 @@ BUDGETS: dict[Address, Case] = {
     ("POST", "budget/info"): Case({"budgets": ["{budget}"]}),
     ("GET", "budget/list"): Case(),
     ("GET", "budget/settings"): Case(query={"budget_id": "{budget}"}),
-    ("POST", "budget/grant"): Case(
-        {"scope": "key", "scope_id": "{key_id}", "amount": 5, "until": "2100-01-01T00:00:00Z"}
-    ),
-    ("POST", "budget/grant/revoke"): Case({"id": 123456789}, missing=True),
-    ("GET", "budget/grants"): Case(query={"scope": "key", "scope_id": "{key_id}"}, filters=True),
-    ("GET", "budget/explain"): Case(query={"key": "{key}", "model": "demo"}),
+    ("POST", "budget/grant"): Case({"scope": "key", "scope_id": "{key}", "amount": 5, "until": "2100-01-01T00:00:00Z"}),
+    ("POST", "budget/grant/revoke"): Case({"id": 123456789}, missing=frozenset(COLUMNS)),
+    ("GET", "budget/grants"): Case(query={"scope": "key", "scope_id": "{key}"}, filters=True),
     ("POST", "budget/explain"): Case({"key": "{key}", "model": "demo"}),
     ("GET", "audit/changes"): Case(),
 }
@@ -175,8 +177,8 @@ SPEND: dict[Address, Case] = {
     ("GET", "spend/keys"): Case(),
     ("GET", "spend/users"): Case(),
     ("POST", "spend/calculate"): Case({"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}),
-    ("POST", "spend/adjust"): Case({"scope": "key", "scope_id": "{key_id}", "amount": -1, "reason": "A test"}),
-    ("GET", "spend/adjustments"): Case(query={"scope": "key", "scope_id": "{key_id}"}, filters=True),
+    ("POST", "spend/adjust"): Case({"scope": "key", "scope_id": "{key}", "amount": -1, "reason": "A test"}),
+    ("GET", "spend/adjustments"): Case(query={"scope": "key", "scope_id": "{key}"}, filters=True),
     ("GET", "global/spend"): Case(),
     ("GET", "global/spend/keys"): Case(),
     ("GET", "global/spend/teams"): Case(),

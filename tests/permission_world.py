@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 
 from budgets.actors import Role
@@ -13,7 +14,7 @@ from keys.models import Key
 from keys.parsing import hash_key, key_name_of
 from teams.models import Customer, Member, Tag, Team, User
 from tests.api import NOW, Api
-from tests.permission_cases import MODEL_PARAMS
+from tests.permission_cases import MODEL_PARAMS, PASSWORD
 from tests.services import MASTER_KEY
 
 ROLES = {
@@ -28,7 +29,7 @@ TEAMLESS = frozenset({"key", "internal_user"})
 IN_OWN_TEAM = ("internal_user_viewer", "team_member", "team_admin")
 OTHER_USER, OTHER_TEAM, OTHER_ALIAS = "sam-of-the-others", "team-of-the-others", "key-of-the-others"
 OTHER_EMAIL, OTHER_TEAM_ALIAS = "sam@others.example", "Others"
-OWNED = frozenset({"key", "key_id", "user", "team", "member", "joined"})
+OWNED = frozenset({"key", "user", "team", "member", "joined"})
 """What may belong to somebody. Tiers, customers, tags and models are the admins' alone."""
 
 
@@ -54,7 +55,7 @@ class World:
         )
 
     def _objects(self, key: Key, *, user: str, team: str, member: str, joining: tuple[str, str]) -> dict[str, str]:
-        named = {"key": key.token_hash, "key_id": str(key.id), "user": user, "team": team, "member": member}
+        named = {"key": key.token_hash, "user": user, "team": team, "member": member}
         return {**self.common, **named, "joined": joining[0], "joining": joining[1]}
 
     def client(self, column: str) -> Client:
@@ -99,7 +100,8 @@ def _make_teams() -> None:
 
 
 def _make_users() -> None:
-    User.objects.bulk_create(User(username=name, role=role) for name, role in ROLES.items())
+    password = make_password(PASSWORD)
+    User.objects.bulk_create(User(username=name, role=role, password=password) for name, role in ROLES.items())
     User.objects.create(username="joining-user")
     User.objects.create(username=OTHER_USER, email=OTHER_EMAIL)
     Member.objects.bulk_create(

@@ -137,3 +137,24 @@ def test_an_address_without_a_row_is_for_admins_only(role: Role) -> None:
         return
     with pytest.raises((AuthenticationFailed, PermissionDenied)):
         MatrixPermission().has_permission(request, Rowless())
+
+
+@pytest.mark.parametrize(
+    ("role", "route", "refusal"),
+    [
+        (Role.KEY, "key/generate", AuthenticationFailed),
+        (Role.INTERNAL_USER, "team/new", AuthenticationFailed),
+        (Role.INTERNAL_USER, "team/update", PermissionDenied),
+        (Role.INTERNAL_USER_VIEWER, "key/generate", PermissionDenied),
+        (Role.PROXY_ADMIN_VIEWER, "team/new", PermissionDenied),
+    ],
+)
+def test_the_refusal_says_whether_another_role_would_do(role: Role, route: str, refusal: type[Exception]) -> None:
+    request = Request(APIRequestFactory().get(f"/{route}"))
+    request.user = Actor("somebody", role)  # type: ignore[assignment]
+    request._request.method = "POST"
+    request._request.resolver_match = ResolverMatch(Rowless.as_view(), (), {}, route=route)
+    view = Rowless()
+    view.post = view.get  # type: ignore[attr-defined]
+    with pytest.raises(refusal):
+        MatrixPermission().has_permission(request, view)
