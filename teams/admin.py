@@ -11,6 +11,8 @@ from budgets.admin import LimitsAdminMixin, ReadOnlyAdminMixin
 from teams.models import Customer, Member, Tag, Team, User
 
 _LIMITS = ["limits_text", "resets_text", "budget", "timezone"]
+_USER = ["username", "password", "user_alias", "email", "sso_user_id", "role", "is_active"]
+_MORE = ["metadata", "last_login", "date_joined", "created_by", "updated_at"]
 
 
 @admin.register(Team)
@@ -56,11 +58,11 @@ class UserAdmin(LimitsAdminMixin, DjangoUserAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     filter_horizontal = ()
     fieldsets = (
-        (None, {"fields": ["username", "password", "user_alias", "email", "sso_user_id", "role", "is_active"]}),
+        (None, {"fields": _USER}),
         ("Limits", {"fields": [*_LIMITS, "allowed_models"]}),
-        ("More", {"fields": ["metadata", "last_login", "date_joined", "created_by", "updated_at"]}),
+        ("More", {"fields": _MORE}),
     )
-    readonly_fields = [name for _, section in fieldsets for name in section["fields"] if name != "password"]
+    readonly_fields = [*(name for name in _USER if name != "password"), *_LIMITS, "allowed_models", *_MORE]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
