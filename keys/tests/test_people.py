@@ -225,9 +225,7 @@ def test_a_new_user_joins_teams_with_role_and_budget(api: Api) -> None:
     ],
     ids=str,
 )
-def test_wrong_fields_of_a_new_user_are_named(
-    api: Api, body: dict[str, object], param: str
-) -> None:
+def test_wrong_fields_of_a_new_user_are_named(api: Api, body: dict[str, object], param: str) -> None:
     api.post("/team/new", team_id="t1")
     api.post("/user/new", user_id="u1", user_email="ada@example.org", sso_user_id="s1", auto_create_key=False)
     assert api.refusal("/user/new", body)["param"] == param
