@@ -123,15 +123,16 @@ def test_the_list_of_teams_is_an_array_with_keys_and_memberships(api: Api) -> No
     api.post("/team/new", team_id="t1", members=["u1"], organization_id="o1")
     api.post("/team/new", team_id="t2")
     token = make_key(team_id="t1", user_id="u1")
-    teams = {team["team_id"]: team for team in api.get("/team/list")}
+    teams = {team["team_id"]: team for team in acting.listed(api, "/team/list")}
     assert teams.keys() == {"t1", "t2"}
     assert [key["token"] for key in teams["t1"]["keys"]] == [token]
     assert [member["user_id"] for member in teams["t1"]["team_memberships"]] == ["u1"]
     assert teams["t2"]["keys"] == teams["t2"]["team_memberships"] == []
-    assert [team["team_id"] for team in api.get("/team/list", user_id="u1")] == ["t1"]
-    assert [team["team_id"] for team in api.get("/team/list", organization_id="o1")] == ["t1"]
-    assert [team["team_id"] for team in acting.user("u9", "t2").get("/team/list")] == ["t2"]
-    assert acting.user("u9").get("/team/list") == acting.bare_key().get("/team/list") == []
+    assert [team["team_id"] for team in acting.listed(api, "/team/list", user_id="u1")] == ["t1"]
+    assert [team["team_id"] for team in acting.listed(api, "/team/list", organization_id="o1")] == ["t1"]
+    assert [team["team_id"] for team in acting.listed(acting.user("u9", "t2"), "/team/list")] == ["t2"]
+    for stranger in (acting.user("u9"), acting.bare_key()):
+        assert acting.listed(stranger, "/team/list") == []
 
 
 def test_teams_are_listed_by_page_found_and_sorted(api: Api) -> None:

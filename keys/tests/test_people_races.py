@@ -12,9 +12,10 @@ from django.db import IntegrityError, connections
 from django.http import HttpResponse
 
 from budgets.errors import InputError
+from budgets.models import Budget
 from keys.models import Key
 from keys.services import create_key
-from teams.models import Member, Team, User
+from teams.models import Customer, Member, Tag, Team, User
 from tests.api import NOW, Api, stop_clock, use_told_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,17 +56,46 @@ def statuses(answers: Sequence[Any]) -> list[int]:
 def test_two_updates_of_one_team_both_stay(api: Api) -> None:
     api.post("/team/new", team_id="t1")
     for index in range(ROUNDS):
-        changes = [
-            {"max_budget": index + 1},
-            {"team_alias": f"T{index}"},
-            {"rpm_limit": index},
-            {"metadata": {"a": index}},
-        ]
+        changes: list[dict[str, object]] = [{"max_budget": index + 1}, {"team_alias": f"T{index}"}]
+        changes += [{"rpm_limit": index}, {"metadata": {"a": index}}]
         answers = at_once([sender("/team/update", team_id="t1", **change) for change in changes])
         assert statuses(answers) == [200] * 4
         team = Team.objects.get()
         assert (team.max_budget_nanousd, team.team_alias) == ((index + 1) * 10**9, f"T{index}")
         assert (team.rpm_limit, team.metadata) == (index, {"a": index})
+
+
+@pytest.mark.parametrize("noun", ["team", "customer", "tag", "user"])
+def test_a_tier_that_is_taken_at_once_with_another_change_stays(api: Api, noun: str) -> None:
+    """The row that a lock waited for is new, what was joined to it is not."""
+    for index in range(ROUNDS * 3):
+        create_tier(f"b{index}")
+        name, row_id = {"team": "team_id", "tag": "name"}.get(noun, "user_id"), f"x{index}"
+        more: dict[str, object] = {"auto_create_key": False} if noun == "user" else {}
+        api.post(f"/{noun}/new", **{name: row_id, **more})
+        changes: list[dict[str, object]] = [{"budget_id": f"b{index}"}, {"rpm_limit": 5}, {"tpm_limit": 6}]
+        answers = at_once([sender(f"/{noun}/update", **{name: row_id, **change}) for change in changes])
+        assert statuses(answers) == [200] * 3
+        model = {"team": Team, "customer": Customer, "tag": Tag, "user": User}[noun]
+        row = model.objects.get(pk=row_id)  # type: ignore[attr-defined]
+        assert (row.budget_id, row.rpm_limit, row.tpm_limit) == (f"b{index}", 5, 6)
+
+
+def create_tier(budget_id: str) -> None:
+    times = {"created_at": NOW, "updated_at": NOW}
+    Budget.objects.create(budget_id=budget_id, created_by="x", updated_by="x", **times)
+
+
+def test_fields_of_the_tier_for_members_that_are_set_at_once_all_stay(api: Api) -> None:
+    for index in range(ROUNDS * 3):
+        team_id = f"t{index}"
+        api.post("/team/new", team_id=team_id)
+        changes = [{"team_member_budget": 5}, {"team_member_rpm_limit": 6}, {"team_member_tpm_limit": 7}]
+        at_once([sender("/team/update", team_id=team_id, **change) for change in changes])
+        tier = Team.objects.get(team_id=team_id).member_budget
+        assert tier is not None
+        assert (tier.max_budget_nanousd, tier.rpm_limit, tier.tpm_limit) == (5 * 10**9, 6, 7)
+    assert Budget.objects.count() == ROUNDS * 3
 
 
 def test_models_that_are_added_at_once_are_all_there(api: Api) -> None:

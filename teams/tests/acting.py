@@ -38,6 +38,13 @@ def bare_key(team_id: str | None = None) -> ApiOf:
     return ApiOf(Actor("a key", Role.KEY, key_id="4e6b2e0e-0000-4000-8000-000000000000", team_id=team_id))
 
 
+def listed(api: Api, path: str, **query: str) -> list[dict[str, Any]]:
+    """An answer that is an array."""
+    rows: Any = api.get(path, **query)
+    assert isinstance(rows, list)
+    return rows
+
+
 def writer(calls: list[tuple[Any, ...]]) -> Any:
     """A stand-in for the ledger's correction of spends, which notes what it was asked for."""
 

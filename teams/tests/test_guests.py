@@ -42,7 +42,7 @@ def test_a_customer_lives_under_both_names(api: Api, noun: str) -> None:
     changed = api.post(f"/{noun}/update", user_id="c1", default_model="gpt-4o", models=["gpt-4o"], rpm_limit=5)
     assert (changed["default_model"], changed["models"], changed["rpm_limit"]) == ("gpt-4o", ["gpt-4o"], 5)
     assert changed["budget_limits"] == made["budget_limits"]
-    assert api.get(f"/{noun}/list") == [changed]
+    assert acting.listed(api, f"/{noun}/list") == [changed]
     [blocked] = api.post(f"/{noun}/block", user_ids=["c1"])["blocked_users"]
     assert (blocked["user_id"], blocked["blocked"]) == ("c1", True)
     assert api.post(f"/{noun}/unblock", user_ids=["c1"]) == {"blocked_users": []}
@@ -164,10 +164,10 @@ def test_a_tag_has_limits_is_shown_by_name_changed_and_deleted(api: Api) -> None
     changed = api.post("/tag/update", name="research", max_budget=6)["tag"]
     assert (changed["max_budget"], changed["description"]) == (6, "R")
     assert api.post("/tag/info", names=["team a", "research"])["research"] == changed
-    assert [tag["name"] for tag in api.get("/tag/list")] == ["research", "team a"]
+    assert [tag["name"] for tag in acting.listed(api, "/tag/list")] == ["research", "team a"]
     guest = load_guest("tag", "research", now=NOW)
     assert guest is not None
-    assert guest.models == {"gpt-4o"}
+    assert guest.models == frozenset({"gpt-4o"})
     assert api.post("/tag/delete", name="research") == {"message": "Tag research deleted successfully"}
     assert load_guest("tag", "research", now=NOW) is None
     actions = Change.objects.filter(subject_id="research").order_by("id").values_list("action", flat=True)
@@ -222,7 +222,8 @@ def test_viewers_see_customers_and_tags_and_others_do_not(api: Api) -> None:
     tag = api.post("/tag/new", name="g1")["tag"]
     watch = acting.viewer()
     assert watch.get("/customer/info", end_user_id="c1") == made
-    assert (watch.get("/customer/list"), watch.get("/tag/list")) == ([made], [tag])
+    assert acting.listed(watch, "/customer/list") == [made]
+    assert acting.listed(watch, "/tag/list") == [tag]
     assert watch.post("/tag/info", names=["g1"]) == {"g1": tag}
     for other in (acting.user("c1"), acting.bare_key()):
         error_of(other.send("/customer/info?end_user_id=c1", "", method="GET"), status=404)

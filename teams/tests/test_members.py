@@ -327,7 +327,7 @@ def test_everybody_joins_a_team_that_is_available_and_no_other(api: Api) -> None
     joining = {"team_id": "t1", "member": {"user_id": "u1", "role": "user"}}
     acting.user("u1").refusal("/team/member_add", joining, status=404)
     api.post("/team/update", team_id="t1", is_available=True)
-    assert acting.user("u1").get("/team/available") == [
+    assert acting.listed(acting.user("u1"), "/team/available") == [
         {"team_id": "t1", "team_alias": None, "models": [], "members_count": 0}
     ]
     for other in (
@@ -339,7 +339,7 @@ def test_everybody_joins_a_team_that_is_available_and_no_other(api: Api) -> None
         acting.user("u1").refusal("/team/member_add", other, status=404)
     acting.user("u1").post("/team/member_add", **joining)
     assert Member.objects.get().user_id == "u1"
-    assert acting.user("u1", "t1").get("/team/available") == []
+    assert acting.listed(acting.user("u1", "t1"), "/team/available") == []
 
 
 def test_a_member_sees_the_own_membership(api: Api) -> None:

@@ -73,12 +73,13 @@ def test_spend_is_corrected_through_the_ledger(api: Api) -> None:
 def test_users_change_their_alias_and_nothing_that_binds_them(api: Api) -> None:
     oneself = acting.user("u1")
     assert update(oneself, user_alias="Ada")["user_alias"] == "Ada"
-    bodies: list[dict[str, object]] = [{"max_budget": 9}, {"user_role": "proxy_admin"}, {"models": []}, {"spend": 0}]
-    for body in [*bodies, {"blocked": False}, {"password": "a long password"}, {"user_email": "x@example.org"}]:
-        oneself.refusal("/user/update", {"user_id": "u1", **body}, status=403)
-        acting.user("u2").refusal("/user/update", {"user_id": "u1", **body}, status=404)
-        acting.viewer().refusal("/user/update", {"user_id": "u1", **body}, status=403)
-        acting.bare_key().refusal("/user/update", {"user_id": "u1", **body}, status=404)
+    fields: list[tuple[str, object]] = [("max_budget", 9), ("user_role", "proxy_admin"), ("models", []), ("spend", 0)]
+    for name, value in [*fields, ("blocked", False), ("password", "a long password"), ("user_email", "x@y.org")]:
+        body = {"user_id": "u1", name: value}
+        oneself.refusal("/user/update", body, status=403)
+        acting.user("u2").refusal("/user/update", body, status=404)
+        acting.viewer().refusal("/user/update", body, status=403)
+        acting.bare_key().refusal("/user/update", body, status=404)
 
 
 def test_a_password_is_hashed_and_its_owner_changes_it(api: Api) -> None:
