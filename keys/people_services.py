@@ -41,8 +41,8 @@ def _all_or_again(act: Callable[[], DoneT], *, field: str) -> DoneT:
     raise ConflictError("Keys or members are being added all the time; nothing was deleted, try again", field=field)
 
 
-def _delete_keys(where: Q, *, field: str) -> list[str]:
-    """Deletes the keys that match; answers with their hashes."""
+def _delete_keys(where: Q, *, field: str, by: Actor, now: datetime) -> list[str]:
+    """Deletes the keys that match; answers with their hashes. Whoever calls has checked that `by` may do it."""
     hashes = list(Key.objects.filter(where).order_by("id").values_list("token_hash", flat=True))
     if hashes:
         delete_keys(hashes, field=field)
@@ -50,7 +50,7 @@ def _delete_keys(where: Q, *, field: str) -> list[str]:
 
 
 def _delete_members(where: Q, *, by: Actor, now: datetime) -> None:
-    members = list(Member.objects.select_for_update(of=("self",)).select_related("budget").filter(where).order_by("id"))
+    members = list(Member.objects.select_for_update().filter(where).order_by("id"))
     for member in members:
         subject_id = member_id(member.user_id, team_id=member.team_id)
         before = member_record(member)
@@ -69,12 +69,12 @@ def delete_teams(team_ids: Sequence[str], *, by: Actor, now: datetime) -> list[s
 
 
 def _delete_teams(team_ids: Sequence[str], *, by: Actor, now: datetime) -> list[str]:
-    selected = Team.objects.select_related("budget", "member_budget").select_for_update(of=("self",))
-    teams = {team.team_id: team for team in selected.filter(team_id__in=team_ids).order_by("team_id")}
+    locked = Team.objects.select_for_update().filter(team_id__in=team_ids).order_by("team_id")
+    teams = {team.team_id: team for team in locked}
     for index, team_id in enumerate(team_ids):
         if team_id not in teams:
             raise team_not_found(team_id, field=f"team_ids[{index}]")
-    hashes = _delete_keys(Q(team__in=teams), field="team_ids")
+    hashes = _delete_keys(Q(team__in=teams), field="team_ids", by=by, now=now)
     _delete_members(Q(team__in=teams), by=by, now=now)
     for team_id, team in teams.items():
         record_change(by, action="delete", kind=TEAM, subject_id=team_id, before=team_record(team), after={}, now=now)
@@ -91,7 +91,7 @@ def remove_member(team_id: str, user_id: str, *, by: Actor, now: datetime) -> li
 
     def remove() -> list[str]:
         locked_member(team_for(team_id, lock=True), user_id)
-        hashes = _delete_keys(Q(team=team_id, user=user_id), field="user_id")
+        hashes = _delete_keys(Q(team=team_id, user=user_id), field="user_id", by=by, now=now)
         _delete_members(Q(team=team_id, user=user_id), by=by, now=now)
         return hashes
 
@@ -110,7 +110,7 @@ def _delete_users(user_ids: Sequence[str], *, by: Actor, now: datetime) -> list[
     users = locked_users(user_ids, field="user_ids")
     check_admin_remains(users, field="user_ids")
     names = [user.username for user in users]
-    hashes = _delete_keys(Q(user__in=names), field="user_ids")
+    hashes = _delete_keys(Q(user__in=names), field="user_ids", by=by, now=now)
     _delete_members(Q(user__in=names), by=by, now=now)
     for user in users:
         before = user_record(user)

@@ -10,7 +10,9 @@ from django.http import HttpRequest
 from budgets.admin import LimitsAdminMixin, ReadOnlyAdminMixin
 from teams.models import Customer, Member, Tag, Team, User
 
-_LIMITS = ["limits_text", "resets_text", "budget", "timezone"]
+_LIMITS = ("limits_text", "resets_text", "budget", "timezone")
+_USER = ("username", "password", "user_alias", "email", "sso_user_id", "role", "is_active")
+_MORE = ("metadata", "last_login", "date_joined", "created_by", "updated_at")
 
 
 @admin.register(Team)
@@ -56,14 +58,11 @@ class UserAdmin(LimitsAdminMixin, DjangoUserAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     filter_horizontal = ()
     fieldsets = (
-        (None, {"fields": ["username", "password", "user_alias", "email", "sso_user_id", "role", "is_active"]}),
-        ("Limits", {"fields": [*_LIMITS, "allowed_models"]}),
-        ("More", {"fields": ["metadata", "last_login", "date_joined", "created_by", "updated_at"]}),
+        (None, {"fields": _USER}),
+        ("Limits", {"fields": (*_LIMITS, "allowed_models")}),
+        ("More", {"fields": _MORE}),
     )
-    readonly_fields = [
-        *("username", "user_alias", "email", "sso_user_id", "role", "is_active", *_LIMITS, "allowed_models"),
-        *("metadata", "last_login", "date_joined", "created_by", "updated_at"),
-    ]
+    readonly_fields = [*(name for name in _USER if name != "password"), *_LIMITS, "allowed_models", *_MORE]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

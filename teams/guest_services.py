@@ -112,7 +112,7 @@ def _unknown(customer_id: str, *, now: datetime) -> Customer:
 
 
 def _locked_customers(customer_ids: Sequence[str], *, field: str) -> list[Customer]:
-    locked = Customer.objects.select_for_update(of=("self",)).select_related("budget").order_by("customer_id")
+    locked = Customer.objects.select_for_update().order_by("customer_id")
     found = {customer.customer_id: customer for customer in locked.filter(customer_id__in=customer_ids)}
     for index, customer_id in enumerate(customer_ids):
         if customer_id not in found:
@@ -184,7 +184,7 @@ def delete_tag(name: str, *, now: datetime, by: Actor = SYSTEM) -> None:
 
 
 def _locked_tag(name: str) -> Tag:
-    tag = Tag.objects.select_for_update(of=("self",)).select_related("budget").filter(name=name).first()
+    tag = Tag.objects.select_for_update().filter(name=name).first()
     if tag is None:
         raise tag_not_found(name, field="name")
     return tag

@@ -153,7 +153,7 @@ def _find(people: Sequence[NewMember]) -> list[User | None]:
     """Two queries at most, which lock in the order of the ids."""
     ids = {person.user_id for person in people if person.user_id is not None}
     emails = {_email_key(person) for person in people if person.user_id is None}
-    locked = User.objects.select_for_update(of=("self",), no_key=True).order_by("username")
+    locked = User.objects.select_for_update(no_key=True).order_by("username")
     by_id = {user.username: user for user in locked.filter(username__in=ids)} if ids else {}
     of_emails = locked.annotate(email_key=Lower("email")).filter(email_key__in=emails) if emails else ()
     by_email = {user.email.lower(): user for user in of_emails}
@@ -203,8 +203,7 @@ def user_id_of(user_id: str | None, *, user_email: str | None) -> str:
 
 def locked_member(team: Team, user_id: str) -> Member:
     """A membership of a locked team. Raises NotFoundError."""
-    members = Member.objects.select_for_update(of=("self",)).select_related("user", "budget")
-    member = members.filter(team=team, user_id=user_id).first()
+    member = Member.objects.select_for_update().filter(team=team, user_id=user_id).first()
     if member is None:
         raise NotFoundError(f"{user_id} is not a member of team {team.team_id}.", field="user_id")
     member.team = team

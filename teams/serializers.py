@@ -76,6 +76,8 @@ class NewTeamSerializer(_TeamSerializer):
 class PatchTeamSerializer(_TeamSerializer):
     """PATCH /team/{team_id}."""
 
+    team_id = TextField(help_text="The team of the address once more.")
+
 
 class UpdateTeamSerializer(_TeamSerializer):
     """POST /team/update."""

@@ -148,10 +148,12 @@ def set_models(team_id: str, models: Sequence[str], *, added: bool, now: datetim
 
 
 def team_for(team_id: str, *, lock: bool = False) -> Team:
-    """The team of that id, until the end of the transaction nobody else's if locked. Raises NotFoundError."""
-    teams = Team.objects.select_related("budget", "member_budget")
-    if lock:
-        teams = teams.select_for_update(of=("self",))
+    """The team of that id, until the end of the transaction nobody else's if locked. Raises NotFoundError.
+
+    A row that a lock waited for is the new one, but what is joined to it is read before the wait: a locked team's tiers
+    are read afterwards, or somebody else's change of them would be lost. So it is with all other locks here.
+    """
+    teams = Team.objects.select_for_update() if lock else Team.objects.select_related("budget", "member_budget")
     team = teams.filter(team_id=team_id).first() if is_team_id(team_id) else None
     if team is None:
         raise team_not_found(team_id)
@@ -234,6 +236,6 @@ def _set_tier(team: Team, fields: dict[str, Any], *, by: Actor, now: datetime) -
 
 def _move_calendars(team: Team, *, now: datetime) -> None:
     """The days and weeks of the members begin when those of their team do."""
-    for member in Member.objects.select_for_update(of=("self",)).select_related("budget").filter(team=team):
+    for member in Member.objects.select_for_update().filter(team=team):
         set_limits(member, replace(limit_set(member), calendar=calendar_of(team)), now=now)
         member.save(force_update=True)

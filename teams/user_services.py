@@ -102,7 +102,7 @@ def locked_users(user_ids: Sequence[str], *, field: str) -> list[User]:
     Answers with the users that were asked for. Raises NotFoundError.
     """
     wanted = set(user_ids)
-    locked = User.objects.select_for_update(of=("self",)).select_related("budget").order_by("username")
+    locked = User.objects.select_for_update().order_by("username")
     found = {user.username: user for user in locked.filter(username__in=wanted | _admin_ids())}
     for index, user_id in enumerate(user_ids):
         if user_id not in found:

@@ -123,7 +123,10 @@ class PatchTeam(APIView):
         description="A field that is left out stays as it is, null empties it.",
     )
     def patch(self, request: Request, team_id: str) -> Response:
-        return Response(team_answer(_update(team_id, validated(PatchTeamSerializer, request), request)))
+        fields = validated(PatchTeamSerializer, request)
+        if fields.pop("team_id", None) not in (None, team_id):
+            raise ValidationError({"team_id": f"not the team of the address, which is {team_id}"})
+        return Response(team_answer(_update(team_id, fields, request)))
 
 
 def _update(team_id: str, fields: dict[str, Any], request: Request) -> Team:
