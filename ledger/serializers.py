@@ -83,3 +83,47 @@ class AdjustmentsQuery(QuerySerializer):
     )
     page = IntParameter(minimum=1, maximum=PAGE_MAX, default=1, help_text="Which page.")
     page_size = IntParameter(minimum=1, maximum=1000, default=50, help_text="How many on a page.")
+
+
+class MessagesField(serializers.Field[Any, Any, Any, Any]):
+    """The messages of a call, whatever is in them."""
+
+    schema: Schema = {"type": ["array", "null"], "items": {"type": "object"}}
+
+    def __init__(self, *, help_text: str) -> None:
+        super().__init__(required=False, allow_null=True, help_text=help_text)
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if not isinstance(data, list):
+            raise serializers.ValidationError("it is not a list of messages")
+        return data
+
+
+class ResponseField(serializers.Field[Any, Any, Any, Any]):
+    """The answer of a provider, whatever is in it."""
+
+    schema: Schema = {"type": ["object", "null"]}
+
+    def __init__(self, *, help_text: str) -> None:
+        super().__init__(required=False, allow_null=True, help_text=help_text)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("it is not an object")
+        return data
+
+
+class CalculateSerializer(RequestSerializer):
+    """POST /spend/calculate: messages, or else an answer."""
+
+    model = TextField(help_text="The model that would be called; of an answer that names none, the one that was.")
+    messages = MessagesField(help_text="The messages of a call that is not made.")
+    completion_response = ResponseField(help_text="The answer to a call that was made, with its `model` and `usage`.")
+
+    def validate(self, data: dict[str, Any]) -> dict[str, Any]:
+        has_answer, has_messages = data.get("completion_response") is not None, data.get("messages") is not None
+        if has_answer == has_messages:
+            raise serializers.ValidationError({"messages": "give either messages or completion_response"})
+        if has_messages and not data.get("model"):
+            raise serializers.ValidationError({"model": "needed with messages"})
+        return data
