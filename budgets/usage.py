@@ -94,8 +94,12 @@ def set_spend(limits: ScopeLimits, *, root: str, to_nanousd: int, by: Actor, rea
 
 
 def usage_of(scope: ScopeLimits, *, root: str, now: datetime) -> list[WindowUsage]:
-    """Every open window of a scope: from the counters, or from the ledger where they do not know."""
-    windows = active_windows([scope], names=names(), root=root, now_ms=ms_of(now))
+    """Every open window of a scope."""
+    return usage_of_windows(active_windows([scope], names=names(), root=root, now_ms=ms_of(now)))
+
+
+def usage_of_windows(windows: Sequence[ActiveWindow]) -> list[WindowUsage]:
+    """Of each window what it spent and holds: from the counters, or from the ledger where they do not know."""
     readings = _counters(windows)
     unknown = [index for index, reading in enumerate(readings) if not _known(reading, windows[index])]
     sums = read_spends([query_of(windows[index]) for index in unknown]).sums if unknown else ()
