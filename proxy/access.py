@@ -79,7 +79,7 @@ def guest_denied(guest: GuestProfile, *, asked: str, names: set[str]) -> ApiErro
 
 def models_of(profile: KeyProfile, *, names: Iterable[str]) -> list[str]:
     """Those of the models that the key may call, and its aliases for them."""
-    known = list(names)
+    known = dict.fromkeys(names)
     listed = [name for name in known if model_denied(profile, asked=name, names={name}) is None]
     aliases = [
         alias
