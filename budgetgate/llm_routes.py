@@ -5,18 +5,23 @@ A body goes to the provider as it is, so that only what the gateway itself reads
 
 from typing import Any
 
-from budgets.documents import ERROR, Schema, anything, integer, listing, nullable, record, text
+from budgets.documents import ERROR, Schema, anything, integer, listing, names, nullable, record, text
 
 _ANSWERS_OF_CALLS = {
     "400": "The body makes no sense, or the model is not known or has no price.",
-    "401": "No key, or one that is unknown, blocked or expired.",
-    "403": "The key may not call this model, or is the master key.",
+    "401": "No key, or one that is unknown, blocked or expired; or its team, user or customer is blocked.",
+    "403": "The key may not call this model or this address, or is the master key.",
     "405": "The address does not know this method.",
     "413": "The body is too large.",
-    "429": "A window of the key or its team has no room; `error.budget` names it.",
+    "429": "A window of the call has no room, or a rate is exceeded; `error.budget` names it.",
     "502": "The provider could not be reached, or broke off.",
     "503": "Budgets cannot be checked: the counter store or the database does not answer.",
     "504": "The provider did not answer in time.",
+}
+_HEADERS = {
+    "x-budgetgate-customer": "The customer of the call, as the body's `user`. Also `x-litellm-customer-id`.",
+    "x-budgetgate-tags": "Tags of the call, separated by commas. Also `x-litellm-tags`.",
+    "x-budgetgate-run": "The run that the call belongs to, and what it may spend in USD: `<id>; max=0.50`.",
 }
 _MODEL_NAME = "The public name of the model."
 
@@ -43,6 +48,12 @@ CHAT_REQUEST: Schema = {
         "max_tokens": nullable(integer("The longest answer, in tokens.", minimum=1, maximum=1_000_000)),
         "max_completion_tokens": nullable(integer("The same, as newer clients send it.", minimum=1, maximum=1_000_000)),
         "n": nullable(integer("How many answers are wanted.", minimum=1, maximum=128)),
+        "user": nullable(text("The customer of the call, whose limits hold too.")),
+        "metadata": {
+            "type": ["object", "null"],
+            "description": "Goes to the provider, without `tags`.",
+            "properties": {"tags": nullable(names("Tags of the call, whose limits hold too; at most 20."))},
+        },
     },
 }
 _MODEL = record(
@@ -82,8 +93,13 @@ def _chat() -> Schema:
     answers = _answers({"description": "The provider's answer.", "content": content}, error={"anyOf": [ERROR, own]})
     answers["default"] = {"description": "Whatever else the provider answers, as it came."}
     body = {"required": True, "content": {"application/json": {"schema": CHAT_REQUEST}}}
-    description = "Admitted against every window of the key and its team, forwarded, metered and charged."
-    return {"post": _operation("Call a chat model", {"responses": answers}, requestBody=body, description=description)}
+    description = "Admitted against every window of the call, forwarded, metered and charged."
+    headers = [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": meaning}
+        for name, meaning in _HEADERS.items()
+    ]
+    more = {"requestBody": body, "parameters": headers, "description": description}
+    return {"post": _operation("Call a chat model", {"responses": answers}, **more)}
 
 
 PASSED_OVER = (

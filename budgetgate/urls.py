@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from budgetgate.explain import Explain
 from budgetgate.health import Health, Liveliness, Readiness, ReadinessDetails, Services
 from budgetgate.openapi import docs, openapi_json
 
@@ -21,6 +22,7 @@ urlpatterns = [
     path("health/readiness", Readiness.as_view()),
     path("health/readiness/details", ReadinessDetails.as_view()),
     path("health/services", Services.as_view()),
+    path("budget/explain", Explain.as_view()),
     path("", include("ledger.urls")),
     path("", include("keys.urls")),
     path("", include("teams.urls")),

@@ -94,23 +94,27 @@ def set_spend(limits: ScopeLimits, *, root: str, to_nanousd: int, by: Actor, rea
 
 
 def usage_of(scope: ScopeLimits, *, root: str, now: datetime) -> list[WindowUsage]:
-    """Every open window of a scope: from the counters, or from the ledger where they do not know."""
+    """Every open window of a scope."""
     return usages_of([(scope, root)], now=now)[0]
 
 
 def usages_of(scopes: Sequence[tuple[ScopeLimits, str]], *, now: datetime) -> list[list[WindowUsage]]:
     """Every open window of each scope, given with its root; the store and the ledger are asked once for all of them."""
     by_scope = [active_windows([scope], names=names(), root=root, now_ms=ms_of(now)) for scope, root in scopes]
-    windows = [active for some in by_scope for active in some]
+    usages = iter(usage_of_windows([active for some in by_scope for active in some]))
+    return [[next(usages) for _ in some] for some in by_scope]
+
+
+def usage_of_windows(windows: Sequence[ActiveWindow]) -> list[WindowUsage]:
+    """Of each window what it spent and holds: from the counters, or from the ledger where they do not know."""
     readings = _counters(windows)
     unknown = [index for index, reading in enumerate(readings) if not _known(reading, windows[index])]
     sums = read_spends([query_of(windows[index]) for index in unknown]).sums if unknown else ()
     from_ledger = dict(zip(unknown, sums, strict=True))
-    usages = iter(
+    return [
         WindowUsage(active, from_ledger.get(index, readings[index].spent or 0), readings[index].held)
         for index, active in enumerate(windows)
-    )
-    return [[next(usages) for _ in some] for some in by_scope]
+    ]
 
 
 def _known(reading: CounterReading, active: ActiveWindow) -> bool:

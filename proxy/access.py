@@ -1,6 +1,6 @@
 """Whether a key may make a call now, from which addresses, and which models it may call."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from budgets.rules.routes import route_allowed
 from budgets.rules.scopes import GuestProfile, KeyProfile
@@ -41,6 +41,17 @@ def names_of(asked: str, *, target: str, route: ResolvedRoute) -> tuple[str, ...
     return asked, target, route.model, qualified, bare
 
 
+def spellings_of(
+    profile: KeyProfile, *, asked: str, route: ResolvedRoute, resolve: Callable[[str], ResolvedRoute | None]
+) -> tuple[str, ...]:
+    """Every name that a limit of the model may have: also that of another alias for it, or calling the model by its own
+    name would pass by a limit of the alias. Unless that is the name of a model, too."""
+    target = target_of(profile, asked=asked)
+    aliases = [alias for alias, meant in profile.aliases.items() if meant == target and alias != asked]
+    others = [alias for alias in aliases if resolve(alias) is None]
+    return *names_of(asked, target=target, route=route), *others
+
+
 def model_denied(profile: KeyProfile, *, asked: str, names: set[str]) -> ApiError | None:
     """One model can have two spellings (`gpt-4o`, `openai/gpt-4o`); a list that has one of them allows both.
 
@@ -68,7 +79,7 @@ def guest_denied(guest: GuestProfile, *, asked: str, names: set[str]) -> ApiErro
 
 def models_of(profile: KeyProfile, *, names: Iterable[str]) -> list[str]:
     """Those of the models that the key may call, and its aliases for them."""
-    known = list(names)
+    known = dict.fromkeys(names)
     listed = [name for name in known if model_denied(profile, asked=name, names={name}) is None]
     aliases = [
         alias

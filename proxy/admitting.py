@@ -59,7 +59,7 @@ class Admitter:
         named = [] if call.labels.customer_id is None else [(CUSTOMER, call.labels.customer_id)]
         named += [(TAG, tag) for tag in call.tags]
         try:
-            guests = await self._known(named, at_ms=call.admitted_ms)
+            guests = await self._guests.all([f"{kind}:{name}" for kind, name in named], now_ms=call.admitted_ms)
         except DatabaseDown:
             return errors.database_down()
         for (kind, name), guest in zip(named, guests, strict=True):
@@ -68,12 +68,6 @@ class Admitter:
             if denied is not None:
                 return denied
         return None
-
-    async def _known(self, named: Sequence[tuple[str, str]], *, at_ms: int) -> list[CachedGuest]:
-        if len(named) == 1:
-            [(kind, name)] = named
-            return [await self._guests.guest(kind, name, now_ms=at_ms)]
-        return await asyncio.gather(*(self._guests.guest(kind, name, now_ms=at_ms) for kind, name in named))
 
     def _add(self, call: Call, guest: CachedGuest, *, is_hidden: bool) -> ApiError | None:
         assert guest.profile is not None, "only guests with a profile are asked"

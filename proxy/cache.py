@@ -61,6 +61,11 @@ class FreshCache(Generic[RecordT]):
         self._read_ms = 0
         self._failed_ms = -RETRY_MS
 
+    def fresh(self, name: str, *, now_ms: int) -> RecordT | None:
+        """The record where it can be used without asking anybody."""
+        cached = self._known.get(name)
+        return cached if cached is not None and now_ms - cached.loaded_ms < FRESH_MS else None
+
     async def get(self, name: str, *, now_ms: int) -> RecordT | None:
         """The record, or None where there is none. Raises DatabaseDown."""
         cached = self._known.get(name)

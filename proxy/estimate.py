@@ -61,6 +61,12 @@ def estimate_chat(
     return Estimate(input_tokens, output_tokens * choices, choices, min(cost, AMOUNT_MAX), bool(given))
 
 
+def estimate_tokens(*, card: PriceCard | None, input_tokens: int, output_tokens: int) -> Estimate:
+    """The bounds of one call whose tokens are given, at the standard price."""
+    cost = _dearest({}, card, input_tokens=input_tokens, output_tokens=output_tokens)
+    return Estimate(input_tokens, output_tokens, 1, min(cost, AMOUNT_MAX), bound_given=True)
+
+
 def _dearest(payload: Mapping[str, object], card: PriceCard | None, *, input_tokens: int, output_tokens: int) -> int:
     """At the price of the tier that was asked for, or the standard one, whichever is dearer: the provider chooses."""
     if card is None:

@@ -21,7 +21,7 @@ from budgets.rules.labels import LabelError
 from budgets.rules.scopes import KeyProfile
 from catalog.routing import ResolvedRoute
 from proxy import errors
-from proxy.access import barred, model_denied, names_of, target_of
+from proxy.access import barred, model_denied, spellings_of, target_of
 from proxy.adapters import openai
 from proxy.adapters.demo import demo_answer
 from proxy.admitting import Admitter
@@ -160,7 +160,8 @@ class DataPlane:
         profile, at_ms = key.profile, now_ms()
         windows = key.windows(at_ms)
         if key.has_models:
-            windows = key.windows_for(at_ms, spellings=self._spellings(profile, asked, route), model=route.model)
+            spellings = spellings_of(profile, asked=asked, route=route, resolve=self.routes.resolve)
+            windows = key.windows_for(at_ms, spellings=spellings, model=route.model)
         if labels.run is not None:
             names = self.gate.names
             run = run_window(labels.run, key_id=profile.key_id, names=names, root=key.root, now_ms=at_ms)
@@ -168,14 +169,6 @@ class DataPlane:
         tags = tuple(dict.fromkeys((*profile.tags, *labels.tags))) if labels.tags else profile.tags
         home = group_of(key.root, windows, Amounts(estimate.cost_nanousd, estimate.tokens))
         return Call(new_call_id(at_ms), key, asked, route, payload, body, estimate, labels, tags, [home], at_ms)
-
-    def _spellings(self, profile: KeyProfile, asked: str, route: ResolvedRoute) -> tuple[str, ...]:
-        """Under every name that a limit of the model may have: also that of another alias for it, or calling the model
-        by its own name would pass by a limit of the alias. Unless that is the name of a model, too."""
-        target = target_of(profile, asked=asked)
-        aliases = [alias for alias, meant in profile.aliases.items() if meant == target and alias != asked]
-        others = [alias for alias in aliases if self.routes.resolve(alias) is None]
-        return *names_of(asked, target=target, route=route), *others
 
     # --- admit ----------------------------------------------------------------------------------------
 

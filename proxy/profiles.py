@@ -1,6 +1,7 @@
 """What this process knows of keys, customers and tags: profiles and their open windows, kept for seconds."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from budgets.gate.protocol import Names
 from budgets.gate.windows import ActiveWindow, active_windows, model_windows
@@ -116,8 +117,14 @@ class GuestCache(FreshCache[CachedGuest]):
 
         super().__init__(read, what="customer or tag", known_max=GUESTS_MAX, unknown_max=0)
 
-    async def guest(self, kind: str, guest_id: str, *, now_ms: int) -> CachedGuest:
-        """What is known of a customer or a tag. Raises DatabaseDown."""
-        cached = await self.get(f"{kind}:{guest_id}", now_ms=now_ms)
+    async def all(self, names: Sequence[str], *, now_ms: int) -> list[CachedGuest]:
+        """What is known of each, read at the same time where it has to be read. Raises DatabaseDown."""
+        fresh = [guest for name in names if (guest := self.fresh(name, now_ms=now_ms)) is not None]
+        if len(fresh) == len(names):
+            return fresh
+        return await asyncio.gather(*(self._guest(name, now_ms=now_ms) for name in names))
+
+    async def _guest(self, name: str, *, now_ms: int) -> CachedGuest:
+        cached = await self.get(name, now_ms=now_ms)
         assert cached is not None, "a guest that is not there has a record that says so"
         return cached

@@ -66,8 +66,11 @@ class AsyncGate:
         ]
         noting = [_note_command(self.names, note, now_ms=now_ms)] if note else []
         replies = await self._wire.pipeline([*noting, *commands])
+        failures = [error for reply in replies[: len(noting)] if (error := reply.exception()) is not None]
         asked = zip(commands, replies[len(noting) :], strict=True)
-        return [await self._admission(command, reply) for command, reply in asked]
+        answers = [await self._admission(command, reply) for command, reply in asked]
+        # A hold that nobody would look for is as bad as none: perhaps it is there, and it has to come out again.
+        return answers if not failures else [StoreDown(str(failures[0]), perhaps_done=True)] * len(answers)
 
     async def _admission(self, command: Command, reply: "asyncio.Future[object]") -> Admission | StoreDown | StoreError:
         error = reply.exception()

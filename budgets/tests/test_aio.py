@@ -182,6 +182,17 @@ async def test_error_of_one_root_is_its_answer(gate: AsyncGate, names: Names, va
     assert isinstance(second, Admission)
 
 
+async def test_root_that_cannot_be_remembered_admits_nobody(
+    gate: AsyncGate, names: Names, valkey: redis.Redis, now_ms: int
+) -> None:
+    valkey.set(names.roots, "no sorted set")
+    claim = claim_of(names, "tag:a", now_ms=now_ms)
+    valkey.hset(claim.counter, mapping={"spent": 0, "since": 0})
+    [answer] = await gate.admit_each([Asking("tag:a", b"", [claim])], call_id="c", now_ms=now_ms, note=["tag:a"])
+    assert isinstance(answer, StoreDown)
+    assert answer.perhaps_done
+
+
 async def test_store_that_is_not_there_was_asked_nothing(names: Names, now_ms: int) -> None:
     gate = AsyncGate(Wire("redis://127.0.0.1:1/0"), names)
     with pytest.raises(StoreDown) as down:

@@ -337,27 +337,35 @@ async def test_that_a_guest_has_no_limits_is_known_like_everything_else() -> Non
     guests = Guests()
     cache = GuestCache(guests.load, names=NAMES)
     for at in (NOW, NOW + FRESH_MS - 1):
-        assert (await cache.guest("customer", "a:b", now_ms=at)).profile is None
+        assert (await cache.all(["customer:a:b"], now_ms=at))[0].profile is None
     assert guests.asked == [("customer", "a:b")]
     guests.error = DatabaseDown("down")
     for at in (NOW + FRESH_MS, NOW + USABLE_MS, NOW + OUTAGE_MS - 1):
-        assert (await cache.guest("customer", "a:b", now_ms=at)).windows(at) == ()
+        assert (await cache.all(["customer:a:b"], now_ms=at))[0].windows(at) == ()
         await ticks()
     with pytest.raises(DatabaseDown):
-        await cache.guest("customer", "another", now_ms=NOW)
+        await cache.all(["customer:another"], now_ms=NOW)
 
 
 async def test_guest_that_gets_limits_is_read_again_at_once_when_it_is_said() -> None:
     guests = Guests()
     cache = GuestCache(guests.load, names=NAMES)
-    await cache.guest("customer", "a", now_ms=NOW)
+    await cache.all(["customer:a"], now_ms=NOW)
     guests.profiles["a"] = GuestProfile(make_scope(make_limit(), kind="customer", scope_id="a"))
-    assert (await cache.guest("customer", "a", now_ms=NOW)).windows(NOW) == ()
+    assert (await cache.all(["customer:a"], now_ms=NOW))[0].windows(NOW) == ()
     cache.drop("customer:a")
-    [active] = (await cache.guest("customer", "a", now_ms=NOW)).windows(NOW)
+    [active] = (await cache.all(["customer:a"], now_ms=NOW))[0].windows(NOW)
     assert active.counter.startswith("bgtest:{customer:a}:customer:a:usd/1h:")
-    await cache.guest("tag", "a", now_ms=NOW)
+    await cache.all(["tag:a"], now_ms=NOW)
     assert guests.asked[-1] == ("tag", "a")
+
+
+async def test_guests_of_a_call_are_read_at_the_same_time_and_each_once() -> None:
+    guests, names = Guests(), [f"tag:{number % 5}" for number in range(10)]
+    cache = GuestCache(guests.load, names=NAMES)
+    assert len(await cache.all(names, now_ms=NOW)) == 10
+    assert len(await cache.all(names[:3], now_ms=NOW)) == 3
+    assert guests.asked == [("tag", str(number)) for number in range(5)]
 
 
 async def test_guests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +374,7 @@ async def test_guests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache._known_max == 100_000
     monkeypatch.setattr(cache, "_known_max", 3)
     for number in range(10):
-        await cache.guest("customer", str(number), now_ms=NOW)
+        await cache.all([f"customer:{number}"], now_ms=NOW)
     assert list(cache._known) == ["customer:7", "customer:8", "customer:9"]
 
 
