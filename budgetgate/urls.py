@@ -21,6 +21,7 @@ urlpatterns = [
     path("health/readiness", Readiness.as_view()),
     path("health/readiness/details", ReadinessDetails.as_view()),
     path("health/services", Services.as_view()),
+    path("", include("budgets.urls")),
     path("", include("keys.urls")),
     path("", include("teams.urls")),
 ]
