@@ -21,8 +21,8 @@ from budgets.rules.scopes import KeyProfile
 from budgets.rules.windows import END_OF_TIME_MS
 from budgets.serializers import NamesField, RequestSerializer, Schema, TextField
 from budgets.services import instant_of
-from keys.lookup import key_for, key_not_found
-from keys.models import Key
+from keys.access import key_for
+from keys.lookup import key_not_found
 from keys.profiles import load_profile
 from proxy.errors import REASONS
 from proxy.estimate import TOKENS_MAX
@@ -168,9 +168,7 @@ def _profile(asked: dict[str, Any], *, actor: Actor, now: datetime) -> KeyProfil
         if not _sees_team(actor, team):
             raise NotFoundError(f"Team not found, passed team id: {team.team_id}.", field="team_id")
         return profile_of_team(team, now=now)
-    key = key_for(asked["key"])
-    if not _sees_key(actor, key):
-        raise key_not_found("key")
+    key = key_for(actor, asked["key"], now=now)
     profile = load_profile(key.token_hash, now=now)
     if profile is None:  # deleted meanwhile
         raise key_not_found("key")
@@ -179,12 +177,6 @@ def _profile(asked: dict[str, Any], *, actor: Actor, now: datetime) -> KeyProfil
 
 def _sees_team(actor: Actor, team: Team) -> bool:
     return actor.sees_team(team.team_id) or team.team_id in actor.admin_of
-
-
-def _sees_key(actor: Actor, key: Key) -> bool:
-    """Its own, the user's own, and those of a team that the user administers."""
-    is_own = actor.key_id == str(key.id) or (actor.user_id is not None and actor.user_id == key.user_id)
-    return actor.sees_all or is_own or key.team_id in actor.admin_of
 
 
 def _question(asked: dict[str, Any], *, profile: KeyProfile) -> Question:

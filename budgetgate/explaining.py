@@ -22,7 +22,7 @@ from budgets.rules.windows import END_OF_TIME_MS
 from budgets.services import grants_for, ms_of
 from budgets.usage import WindowUsage, usage_of_windows
 from catalog.routing import ResolvedRoute
-from catalog.services import RouteTable
+from catalog.table import RouteTable
 from proxy.access import barred, guest_denied, model_denied, names_of, spellings_of, target_of
 from proxy.errors import ApiError
 from proxy.estimate import (

@@ -24,6 +24,7 @@ urlpatterns = [
     path("health/services", Services.as_view()),
     path("budget/explain", Explain.as_view()),
     path("", include("ledger.urls")),
+    path("", include("budgets.urls")),
     path("", include("keys.urls")),
     path("", include("teams.urls")),
     path("", include("catalog.urls")),

@@ -4,6 +4,7 @@ What clients know of a limit is inside `budget_limits`; everything else stands b
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -20,10 +21,11 @@ from budgets.documents import (
     record,
     text,
 )
-from budgets.models import Limits
+from budgets.models import Grant, Limits
 from budgets.rules.limits import MAXIMUM_FIELDS, RATE_FIELDS, Enforcement, Limit, LimitUnit, parse_limits
 from budgets.rules.money import nanousd_from_usd, usd_from_nanousd
-from budgets.rules.windows import END_OF_TIME_MS, Calendar
+from budgets.rules.scopes import ScopeLimits
+from budgets.rules.windows import END_OF_TIME_MS, LIFETIME, Calendar
 from budgets.serializers import WEEKDAYS
 from budgets.services import instant_of, limit_set, ms_of, tier_of
 from budgets.usage import Spends, WindowUsage
@@ -84,14 +86,34 @@ USAGE_SCHEMA = mapping(
             **_MAXIMA,
             "remaining": number("What is left."),
             "window_start": instant("When the window began."),
+            "granted": number("How much of the maximum is granted for a time only.", minimum=0),
             "reset_at": instant("When it ends."),
         },
-        required=["current_spend", "held", "remaining", "window_start", "reset_at"],
-        d="The current window of one limit, with its maximum.",
+        required=["current_spend", "held", "remaining", "granted", "window_start", "reset_at"],
+        d="The current window of one limit, with its maximum, which includes what is granted.",
     ),
     "The windows of `budget_limits`, by the duration as it was given.",
 )
 """What `usage_answer` answers."""
+
+GRANT_SCHEMA = record(
+    "LimitGrant",
+    {
+        "id": integer("What a revocation names it by."),
+        "scope": text("The kind of the scope.", example="key"),
+        "scope_id": text("The scope: of a key its id, of a member `user/team`."),
+        "model": nullable(text("The model whose limit it raises; null for the limits for all models.")),
+        "budget_duration": nullable(text("The period of the limit; null for all USD limits, or the one for all time.")),
+        "unit": nullable(text("What the limit counts; null for all USD limits.", choices=[*LimitUnit])),
+        "amount": number("What is added to the maximum, in the unit of the limit.", minimum=0),
+        "from": instant("Since when."),
+        "until": instant("Until when."),
+        "reason": text("Why."),
+        "created_at": instant("When it was made."),
+        "created_by": text("Who made it."),
+    },
+    d="A temporary increase of a limit.",
+)
 
 
 def amount_of(amount: int | None, *, unit: LimitUnit) -> Decimal | int | None:
@@ -149,17 +171,55 @@ def reset_at(limit: Limit, *, calendar: Calendar, now: datetime) -> datetime | N
     return None if end_ms == END_OF_TIME_MS else instant_of(end_ms)
 
 
+def grant_answer(grant: Grant) -> Answer:
+    """A grant, as GRANT_SCHEMA says."""
+    unit, _, period = grant.identity.partition("/")
+    return {
+        "id": grant.id,
+        "scope": grant.scope_kind,
+        "scope_id": grant.scope_id,
+        "model": grant.model or None,
+        "budget_duration": None if period in ("", str(LIFETIME)) else period,
+        "unit": unit or None,
+        "amount": amount_of(grant.amount, unit=LimitUnit(unit or LimitUnit.USD)),
+        "from": grant.starts_at,
+        "until": grant.ends_at,
+        "reason": grant.reason or grant.name,
+        "created_at": grant.created_at,
+        "created_by": grant.created_by,
+    }
+
+
+def grants_answer(grants: Sequence[Grant], *, kind: str, scope_id: str) -> list[Answer]:
+    """`grants` beside `budget_limits_usage`: those of one scope, of grants that may be of other scopes too."""
+    return [grant_answer(grant) for grant in grants if (grant.scope_kind, grant.scope_id) == (kind, scope_id)]
+
+
+def listed_limits(scope: Limits, limits: ScopeLimits) -> ScopeLimits:
+    """Those of a scope's limits that `budget_limits_usage` shows: the listed ones, and those of its tier but rates."""
+    own, tier = limit_set(scope), tier_of(scope)
+    shown = {limit.identity for limit in own.limits}
+    if tier is not None:
+        of_tier = limit_set(tier)
+        shown |= {limit.identity for limit in (*of_tier.limits, *filter(None, [of_tier.single]))}
+    if own.single is not None:
+        shown.discard(own.single.identity)
+    return replace(limits, limits=tuple(each for each in limits.limits if each.limit.identity in shown))
+
+
 def usage_answer(usages: Sequence[WindowUsage]) -> Answer:
     """`budget_limits_usage`: each window by the duration as it was given; with its unit, where that is given twice."""
     answer: Answer = {}
     for usage in usages:
         limit = usage.active.limit
-        name = f"{limit.spelled}:{limit.unit}" if limit.spelled in answer else limit.spelled
+        spelled = str(limit)
+        name = f"{spelled}:{limit.unit}" if spelled in answer else spelled
         answer[name] = {
             "current_spend": amount_of(usage.spent, unit=limit.unit),
             "held": amount_of(usage.held, unit=limit.unit),
             _FIELD_OF_UNIT[limit.unit]: amount_of(limit.maximum, unit=limit.unit),
             "remaining": amount_of(usage.remaining, unit=limit.unit),
+            "granted": amount_of(usage.active.granted, unit=limit.unit),
             "window_start": instant_of(usage.active.window.start_ms),
             "reset_at": instant_of(usage.active.window.end_ms),
         }

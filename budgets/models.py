@@ -59,7 +59,8 @@ class LimitedScope(Limits):
 class Grant(models.Model):
     """A temporary increase of one limit of a scope, in the limit's unit; of all its USD limits, without an `identity`.
 
-    It is never changed but for `ends_at`, which a revocation brings forward.
+    It is never changed but for `ends_at`, which a revocation brings forward. Of those with a `name` a scope has one at
+    a time: the next one ends it.
     """
 
     scope_kind = models.CharField(max_length=16)
@@ -69,6 +70,7 @@ class Grant(models.Model):
     amount = models.BigIntegerField()
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
+    name = models.CharField(max_length=32, blank=True, default="")
     reason = models.CharField(max_length=1000, blank=True, default="")
     created_at = models.DateTimeField()
     created_by = models.CharField(max_length=255)
@@ -99,8 +101,9 @@ class Change(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["-at"], name="budgets_change_recent"),
+            models.Index(fields=["-at", "-id"], name="budgets_change_recent"),
             models.Index(fields=["subject_kind", "subject_id", "-at"], name="budgets_change_subject"),
+            models.Index(fields=["actor", "-at"], name="budgets_change_actor"),
         ]
 
     def __str__(self) -> str:

@@ -2,9 +2,11 @@
 
 from uuid import uuid4
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
+from budgets.exact import ExactDecoder, ExactEncoder
 from budgets.models import LimitedScope
 from teams.models import Team, User
 
@@ -57,6 +59,12 @@ class Key(LimitedScope):
         indexes = [
             models.Index(fields=["next_reset_at"], condition=Q(next_reset_at__isnull=False), name="keys_next_reset"),
             models.Index(fields=["-created_at", "id"], name="keys_recent"),
+            models.Index(fields=["-updated_at", "id"], name="keys_changed"),
+            models.Index(fields=["-expires_at", "id"], name="keys_expiring"),
+            models.Index(fields=["-max_budget_nanousd", "id"], name="keys_largest"),
+            models.Index(fields=["-key_alias", "id"], name="keys_by_alias"),
+            models.Index(fields=["created_by"], name="keys_created_by", opclasses=["varchar_pattern_ops"]),
+            GinIndex(fields=["noted"], name="keys_noted", opclasses=["jsonb_path_ops"]),
             models.Index(fields=["team", "-created_at"], name="keys_of_team"),
             models.Index(fields=["user", "-created_at"], name="keys_of_user"),
             models.Index(
@@ -79,12 +87,17 @@ class DeletedKey(models.Model):
     key_name = models.CharField(max_length=16)
     team_id = models.CharField(max_length=128, null=True)
     user_id = models.CharField(max_length=150, null=True)
-    row = models.JSONField()
+    row = models.JSONField(encoder=ExactEncoder, decoder=ExactDecoder)
     deleted_at = models.DateTimeField()
     deleted_by = models.CharField(max_length=255)
 
     class Meta:
-        indexes = [models.Index(fields=["token_hash"], name="keys_deleted_token_hash")]
+        indexes = [
+            models.Index(fields=["token_hash"], name="keys_deleted_token_hash"),
+            models.Index(fields=["-deleted_at", "id"], name="keys_deleted_recent"),
+            models.Index(fields=["team_id", "-deleted_at"], name="keys_deleted_of_team"),
+            models.Index(fields=["user_id", "-deleted_at"], name="keys_deleted_of_user"),
+        ]
 
     def __str__(self) -> str:
         return self.key_alias or self.key_name

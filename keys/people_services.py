@@ -18,8 +18,11 @@ from budgets.audit import record_change
 from budgets.errors import ConflictError, InputError, NotFoundError
 from budgets.gate.changes import publish
 from budgets.rules.scopes import MEMBER, TEAM, USER, member_id
+from keys.deletion import delete_locked
+from keys.fields import KeyFields
 from keys.models import Key
-from keys.services import CreatedKey, KeyFields, create_key, delete_keys
+from keys.profiles import SELECTED
+from keys.services import CreatedKey, create_key
 from teams.member_services import MemberFields, NewMember, add_members, locked_member
 from teams.models import Member, Team, User
 from teams.records import member_record, team_record, user_record
@@ -43,10 +46,10 @@ def _all_or_again(act: Callable[[], DoneT], *, field: str) -> DoneT:
 
 def _delete_keys(where: Q, *, field: str, by: Actor, now: datetime) -> list[str]:
     """Deletes the keys that match; answers with their hashes. Whoever calls has checked that `by` may do it."""
-    hashes = list(Key.objects.filter(where).order_by("id").values_list("token_hash", flat=True))
-    if hashes:
-        delete_keys(hashes, field=field)
-    return hashes
+    locked = Key.objects.select_for_update(of=("self",)).select_related(*SELECTED)
+    keys = list(locked.filter(where).order_by("id"))
+    delete_locked(keys, now=now, by=by)
+    return [key.token_hash for key in keys]
 
 
 def _delete_members(where: Q, *, by: Actor, now: datetime) -> None:

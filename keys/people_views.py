@@ -17,9 +17,8 @@ from budgets.documents import documented
 from budgets.queries import IntParameter, QuerySerializer, TextParameter, parameters_of
 from budgets.requests import actor_of
 from budgets.serializers import NamesField, RequestSerializer
-from budgets.services import limit_set
-from budgets.usage import Spends, spends_of
-from keys.answers import key_row
+from keys.answers import key_rows
+from keys.fields import KeyFields
 from keys.models import Key
 from keys.people_answers import (
     DELETED_TEAMS_ANSWER,
@@ -41,8 +40,6 @@ from keys.people_services import (
     delete_users,
     remove_member,
 )
-from keys.profiles import limits_of_key
-from keys.services import KeyFields
 from teams.access import (
     check_manages_all,
     check_manages_team,
@@ -130,15 +127,7 @@ def _keys_of(where: Q, *, seen_by: Actor) -> QuerySet[Key]:
 
 def _key_rows(keys: Iterable[Key], *, now: datetime) -> list[Answer]:
     rows = list(keys)
-    spends = _spends_of_keys(rows, now=now)
-    return [
-        {"token": key.token_hash, **key_row(key, spends=spent, now=now)}
-        for key, spent in zip(rows, spends, strict=True)
-    ]
-
-
-def _spends_of_keys(keys: list[Key], *, now: datetime) -> list[Spends]:
-    return spends_of([(limits_of_key(key).scope, limit_set(key)) for key in keys], now=now)
+    return [{"token": key.token_hash, **row} for key, row in zip(rows, key_rows(rows, now=now), strict=True)]
 
 
 def _members_by_team(teams: Sequence[Team]) -> dict[str, list[Member]]:

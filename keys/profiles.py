@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from django.db.models import Q
-
 from budgets.models import Grant
 from budgets.rules.limits import LimitUnit
-from budgets.rules.scopes import KEY, MEMBER, TEAM, USER, KeyProfile, ScopeLimits, lifetime_tracker, member_id
+from budgets.rules.scopes import KEY, MEMBER, TEAM, USER, KeyProfile, ScopeLimits, lifetime_tracker, member_id, root_of
 from budgets.rules.windows import LIFETIME
 from budgets.services import grants_for, ms_of, scope_limits
+from keys.lookup import named
 from keys.models import Key
 from teams.models import Member
 from teams.scopes import limits_of_membership, limits_of_team, limits_of_user
@@ -24,8 +23,7 @@ SELECTED = ("team__budget", "team__member_budget", "user__budget", "budget")
 
 def load_profile(token_hash: str, *, now: datetime) -> KeyProfile | None:
     """The profile of the key with that hash, or that had it before its rotation; None where there is none."""
-    named = Q(token_hash=token_hash) | Q(previous_token_hash=token_hash, previous_until__gt=now)
-    key = Key.objects.select_related(*SELECTED).filter(named).first()
+    key = Key.objects.select_related(*SELECTED).filter(named(token_hash, now=now)).first()
     return None if key is None else _profiles([key], now=now)[0]
 
 
@@ -119,6 +117,11 @@ def _models_of_user(key: Key, *, member: Member | None) -> frozenset[str] | None
 def limits_of_key(key: Key, *, grants: Sequence[Grant] = ()) -> ScopeLimits:
     """A key's own limits as the gate wants them."""
     return scope_limits(key, kind=KEY, scope_id=str(key.id), grants=grants)
+
+
+def root_of_key(key: Key) -> str:
+    """Where a key's counters live."""
+    return root_of(str(key.id), team_id=key.team_id, user_id=key.user_id)
 
 
 def _tracked(key: Key, *, grants: Sequence[Grant]) -> ScopeLimits:

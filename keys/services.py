@@ -1,90 +1,145 @@
 """Every write to a key. Gateways hear of it after the commit; amounts and windows are budgets.services' business."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from django.db import transaction
+import psycopg.errors
+from django.db import IntegrityError, transaction
 
-from budgets.errors import InputError, NotFoundError, conflicts_named
+from budgets.actors import SYSTEM, Actor
+from budgets.audit import record_change
+from budgets.errors import InputError, conflicts_named
 from budgets.gate.changes import publish
-from budgets.rules.windows import DurationError
-from budgets.services import LIMIT_FIELDS, LimitFields, changed_limits, set_limits
-from keys.lookup import key_not_found
+from budgets.grants import replace_grant
+from budgets.rules.money import exact_usd
+from budgets.rules.scopes import KEY
+from budgets.usage import set_spend
+from keys.access import check_may_change, key_for, owner_of_new_key
+from keys.fields import KeyFields, apply_fields
 from keys.models import Key
-from keys.parsing import KeyTextError, check_custom_key, expiry_of, hash_key, key_name_of, make_key
-from teams.services import team_for
+from keys.parsing import KeyTextError, check_custom_key, hash_key, key_name_of, make_key
+from keys.profiles import limits_of_key, root_of_key
+from keys.records import author_of, key_record, subjects_of
 
-
-class KeyFields(LimitFields, total=False):
-    """What a request says of a key: a missing field leaves it as it is, None empties it."""
-
-    key_alias: str | None
-    team_id: str | None
-    user_id: str | None
-    models: list[str] | None
-    metadata: dict[str, Any] | None
-    duration: str | None
-    blocked: bool | None
+_TAKEN = InputError("key: this key exists already", field="key")
+_REFERENCES = ("team_id", "user_id", "budget_id")
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A new key and its text, which is known at this moment only."""
+    """A key and its new text, which is known at this moment only."""
 
     key: Key
     text: str = field(repr=False)
 
 
-def create_key(fields: KeyFields, *, now: datetime, text: str | None = None) -> CreatedKey:
-    """Makes a key, with the given text or a random one. Raises InputError and LimitError."""
+def create_key(
+    fields: KeyFields, *, now: datetime, text: str | None = None, by: Actor = SYSTEM, is_service_account: bool = False
+) -> CreatedKey:
+    """Makes a key, with the given text or a random one. Raises InputError, LimitError and ForbiddenError.
+
+    At most four statements: what the fields refer to, the tier, the key, the audit.
+    """
+    user_id = cast(str | None, owner_of_new_key(by, fields, is_service_account=is_service_account))
+    fields = {**fields, "user_id": user_id}
+    text = new_text(text, now=now)
+    author = author_of(by)
+    key = Key(token_hash=hash_key(text), key_name=key_name_of(text), rooted_at=now, created_at=now, updated_at=now)
+    key.created_by = key.updated_by = author
+    apply_fields(key, fields, now=now)
+    with errors_named(key.key_alias), transaction.atomic():
+        key.save(force_insert=True)
+        _change_amounts(key, fields, now=now, by=by, is_new=True)
+        tell(key, action="create", before={}, subjects=set(), now=now, by=by)
+    return CreatedKey(key, text)
+
+
+def update_key(presented: str, fields: KeyFields, *, now: datetime, by: Actor = SYSTEM, action: str = "update") -> Key:
+    """Changes what `fields` names. Raises NotFoundError, ForbiddenError, InputError and LimitError."""
+    with errors_named(fields.get("key_alias")), transaction.atomic():
+        key = key_for(by, presented, now=now, lock=True)
+        change_locked(key, fields, now=now, by=by, action=action)
+    return key
+
+
+def change_locked(key: Key, fields: KeyFields, *, now: datetime, by: Actor, action: str) -> None:
+    """Changes and saves a key that the caller has locked. `errors_named` stands around the transaction."""
+    check_may_change(by, key, fields)
+    before, subjects = key_record(key), subjects_of(key)
+    apply_fields(key, fields, now=now)
+    save_changed(key, now=now, by=by)
+    given = _change_amounts(key, fields, now=now, by=by)
+    tell(key, action=action, before=before, subjects=subjects, now=now, by=by, given=given)
+
+
+def save_changed(key: Key, *, now: datetime, by: Actor) -> None:
+    """Saves a key that the caller has locked, and who changed it."""
+    key.updated_at, key.updated_by = now, author_of(by)
+    key.save(force_update=True)
+
+
+def tell(
+    key: Key,
+    *,
+    action: str,
+    before: dict[str, Any],
+    subjects: set[str],
+    now: datetime,
+    by: Actor,
+    given: dict[str, Any] | None = None,
+) -> None:
+    """Writes the audit of a change, and lets gateways hear of it: under the names that the key had and has."""
+    after = {**key_record(key), **(given or {})}
+    record_change(by, action=action, kind=KEY, subject_id=str(key.id), before=before, after=after, now=now)
+    transaction.on_commit(partial(publish, *sorted(subjects | subjects_of(key))))
+
+
+def _change_amounts(key: Key, fields: KeyFields, *, now: datetime, by: Actor, is_new: bool = False) -> dict[str, Any]:
+    """Sets what the key has spent and its temporary increase; answers what the audit shall say of the increase."""
+    given: dict[str, Any] = {}
+    limits = limits_of_key(key)
+    spend = fields.get("spend_nanousd")
+    if spend is not None and (spend > 0 or not is_new):
+        set_spend(limits, root=root_of_key(key), to_nanousd=spend, by=by, reason="spend of the key", now=now)
+    if {"temp_budget_increase_nanousd", "temp_budget_expiry"} & fields.keys():
+        amount, until = fields.get("temp_budget_increase_nanousd"), fields.get("temp_budget_expiry")
+        replace_grant(limits.scope, amount=amount, until=until, now=now, by=by)
+        given["temp_budget_increase"] = None if amount is None else exact_usd(amount)
+        given["temp_budget_expiry"] = None if until is None else until.isoformat()
+    return given
+
+
+def new_text(text: str | None, *, now: datetime) -> str:
+    """A random text for a key, or the given one, if it may be one and no key has or had it. Raises InputError."""
     if text is None:
-        text = make_key()
+        return make_key()
     try:
         check_custom_key(text)
     except KeyTextError as error:
         raise InputError(f"key: {error}", field="key") from None
-    key = Key(token_hash=hash_key(text), key_name=key_name_of(text), rooted_at=now, created_at=now, updated_at=now)
-    _apply(key, fields, now=now)
-    _save(key)
-    return CreatedKey(key, text)
+    if Key.objects.filter(previous_token_hash=hash_key(text), previous_until__gt=now).exists():
+        raise _TAKEN
+    return text
 
 
-def update_key(token_hash: str, fields: KeyFields, *, now: datetime) -> Key:
-    """Changes what `fields` names. Raises NotFoundError, InputError and LimitError."""
-    keys = Key.objects.select_for_update(of=("self",)).select_related("team")
-    with conflicts_named(_conflicts(fields.get("key_alias"))), transaction.atomic():
-        key = keys.filter(token_hash=token_hash).first()
-        if key is None:
-            raise key_not_found("key")
-        _apply(key, fields, now=now)
-        key.updated_at = now
-        key.save(force_update=True)
-        transaction.on_commit(partial(publish, f"key:{token_hash}"))
-    return key
-
-
-def delete_keys(token_hashes: Sequence[str], *, field: str) -> None:
-    """Deletes all of these keys, or none and raises NotFoundError, which names the first unknown one in `field`.
-
-    What they spent stays in the ledger, and counts for their teams.
-    """
-    with transaction.atomic():
-        keys = Key.objects.select_for_update().filter(token_hash__in=token_hashes).order_by("id")
-        found = {key.token_hash for key in keys}
-        for index, token_hash in enumerate(token_hashes):
-            if token_hash not in found:
-                raise key_not_found(f"{field}[{index}]")
-        Key.objects.filter(token_hash__in=found).delete()
-        transaction.on_commit(partial(publish, *(f"key:{token_hash}" for token_hash in sorted(found))))
-
-
-def _save(key: Key) -> None:
-    with conflicts_named(_conflicts(key.key_alias)), transaction.atomic():
-        key.save(force_insert=True)
-        transaction.on_commit(partial(publish, f"key:{key.token_hash}"))
+@contextmanager
+def errors_named(alias: str | None) -> Iterator[None]:
+    """What only the database can decide, as errors of the request. Stands outside of the transaction."""
+    try:
+        with conflicts_named(_conflicts(alias)):
+            yield
+    except IntegrityError as error:
+        cause = error.__cause__
+        if not isinstance(cause, psycopg.errors.ForeignKeyViolation):
+            raise
+        constraint = cause.diag.constraint_name or ""
+        name = next((name for name in _REFERENCES if name in constraint), "team_id")
+        message = f"{name}: what it names was deleted at this moment; nothing was changed"
+        raise InputError(message, field=name) from None
 
 
 def _conflicts(alias: str | None) -> dict[str, InputError]:
@@ -93,42 +148,10 @@ def _conflicts(alias: str | None) -> dict[str, InputError]:
     return {
         "keys_alias_once_per_team": alias_taken,
         "keys_alias_once_without_team": alias_taken,
-        "keys_token_hash_once": InputError("key: this key exists already", field="key"),
+        "keys_token_hash_once": _TAKEN,
     }
 
 
-def _apply(key: Key, fields: KeyFields, *, now: datetime) -> None:
-    if "key_alias" in fields:
-        key.key_alias = fields["key_alias"]
-    if "user_id" in fields:
-        key.user_id = fields["user_id"]
-    if "models" in fields:
-        key.allowed_models = fields["models"] or []
-    if "metadata" in fields:
-        key.metadata = fields["metadata"] or {}
-    if "blocked" in fields:
-        key.blocked = bool(fields["blocked"])
-    if "duration" in fields:
-        key.expires_at = _expires_at(fields["duration"], now=now)
-    moved = "team_id" in fields and _move(key, team_id=fields["team_id"], now=now)
-    if moved or key._state.adding or LIMIT_FIELDS & fields.keys():
-        set_limits(key, changed_limits(key, fields), now=now, recount=moved)
-
-
-def _expires_at(duration: str | None, *, now: datetime) -> datetime | None:
-    try:
-        return expiry_of(duration, now=now)
-    except DurationError as error:
-        raise InputError(f"duration: {error}", field="duration") from None
-
-
-def _move(key: Key, *, team_id: str | None, now: datetime) -> bool:
-    """Says whether the key has another team now. Its counters then live elsewhere, and count anew."""
-    if team_id == key.team_id:
-        return False
-    try:
-        key.team = None if team_id is None else team_for(team_id)
-    except NotFoundError as error:
-        raise InputError(str(error), field="team_id") from None
-    key.rooted_at = now
-    return True
+def set_blocked(presented: str, blocked: bool, *, now: datetime, by: Actor = SYSTEM) -> Key:
+    """Refuses every call of a key from now on, or no longer. Raises NotFoundError and ForbiddenError."""
+    return update_key(presented, {"blocked": blocked}, now=now, by=by, action="block" if blocked else "unblock")

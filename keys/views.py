@@ -1,58 +1,100 @@
-"""The API for keys."""
+"""The API that changes keys. Views parse, call one service, and render; what is only read is in keys/info_views.py."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
 
-from budgets.answers import usage_answer
+from budgets.actors import Actor
+from budgets.answers import Answer
 from budgets.documents import documented
+from budgets.errors import ForbiddenError, InputError
 from budgets.queries import parameters_of
-from budgets.rules.scopes import ScopeLimits, root_of
-from budgets.services import limit_set
-from budgets.usage import Spends, spends_of, usage_of
+from budgets.requests import actor_of
+from budgets.usage import Spends
+from keys.access import keys_visible_to
 from keys.answers import (
+    BULK_ANSWER,
     DELETED_ANSWER,
     GENERATED_ANSWER,
-    KEY_INFO_ANSWER,
+    TOKEN_ANSWER,
     UPDATED_ANSWER,
+    Beside,
     generated_answer,
     key_row,
+    key_rows,
+    token_answer,
 )
-from keys.lookup import key_for, token_hash_of_alias, token_hashes_of_aliases
+from keys.bulk import Outcome, outcome_of, update_team_keys
+from keys.deletion import delete_keys, delete_keys_of_aliases
+from keys.fields import KeyFields
+from keys.lookup import token_hash_of_alias
 from keys.models import Key
-from keys.parsing import token_hash_of
-from keys.profiles import limits_of_key
+from keys.rotation import Rotation, rotate_key
 from keys.serializers import (
+    BULK_MAX,
+    BulkItemSerializer,
+    BulkUpdateSerializer,
     DeleteKeysSerializer,
     GenerateKeySerializer,
-    KeyInfoQuery,
+    NamedKeySerializer,
+    RegenerateKeySerializer,
+    RegenerateQuery,
+    ServiceAccountSerializer,
+    TeamBulkUpdateSerializer,
     UpdateKeySerializer,
 )
-from keys.services import KeyFields, create_key, delete_keys, update_key
+from keys.services import create_key, set_blocked, update_key
 
 _NAMED = {"key": "$response.body#/token"}
+_LINKS = {"get /key/info": _NAMED, "post /key/update": _NAMED}
+_CHANGES = "A field that is left out stays as it is, null empties it."
+
+
+def _fields_of(serializer: type[BaseSerializer[Any]], data: Any) -> dict[str, Any]:
+    body = serializer(data=data)
+    body.is_valid(raise_exception=True)
+    fields: dict[str, Any] = body.validated_data
+    return fields
+
+
+def _generate(request: Request, serializer: type[GenerateKeySerializer], *, is_service_account: bool) -> Response:
+    fields, now = _fields_of(serializer, request.data), timezone.now()
+    text = fields.pop("key", None)
+    fields.pop("send_invite_email", None)
+    created = create_key(
+        cast(KeyFields, fields), text=text, now=now, by=actor_of(request), is_service_account=is_service_account
+    )
+    spent = fields.get("spend_nanousd") or 0
+    row = key_row(created.key, beside=Beside(Spends(spent, spent)), now=now)
+    return Response(generated_answer(created, row=row))
 
 
 class GenerateKey(APIView):
     """Makes a key; the answer is the only place where its text ever appears."""
 
+    @documented("Make a key", request=GenerateKeySerializer, answer=GENERATED_ANSWER, links=_LINKS)
+    def post(self, request: Request) -> Response:
+        return _generate(request, GenerateKeySerializer, is_service_account=False)
+
+
+class GenerateServiceAccountKey(APIView):
+    """Makes a key of a team and of no user."""
+
     @documented(
-        "Make a key",
-        request=GenerateKeySerializer,
+        "Make a key for a service",
+        request=ServiceAccountSerializer,
         answer=GENERATED_ANSWER,
-        links={"get /key/info": _NAMED, "post /key/update": _NAMED},
+        links=_LINKS,
+        description="Such a key belongs to its team only, and stays when people leave.",
     )
     def post(self, request: Request) -> Response:
-        body = GenerateKeySerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        fields, now = body.validated_data, timezone.now()
-        text = fields.pop("key", None)
-        created = create_key(cast(KeyFields, fields), text=text, now=now)
-        return Response(generated_answer(created, now=now))
+        return _generate(request, ServiceAccountSerializer, is_service_account=True)
 
 
 class UpdateKey(APIView):
@@ -62,29 +104,75 @@ class UpdateKey(APIView):
         "Change a key",
         request=UpdateKeySerializer,
         answer=UPDATED_ANSWER,
-        description="`key` or else `key_alias` names it. A field that is left out stays as it is, null empties it.",
+        description=f"`key` or else `key_alias` names it. {_CHANGES}",
     )
     def post(self, request: Request) -> Response:
-        body = UpdateKeySerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        fields, now = body.validated_data, timezone.now()
+        fields, now, by = _fields_of(UpdateKeySerializer, request.data), timezone.now(), actor_of(request)
         named = fields.pop("key", None)
-        token_hash = token_hash_of(named) if named else token_hash_of_alias(fields.pop("key_alias"), field="key_alias")
-        key = update_key(token_hash, cast(KeyFields, fields), now=now)
-        row = key_row(key, spends=_spends_of_keys([key], now=now)[0], now=now)
-        return Response({"key": named or token_hash, "token": token_hash, **row})
+        name = named or token_hash_of_alias(fields.pop("key_alias"), field="key_alias", keys=keys_visible_to(by))
+        key = update_key(name, cast(KeyFields, fields), now=now, by=by)
+        return Response({"key": name, **token_answer(key, now=now)})
 
 
-class KeyInfo(APIView):
-    """Shows a key and the usage of its windows."""
+class BulkUpdateKeys(APIView):
+    """Changes up to 500 keys."""
 
-    @documented("Show a key", query=KeyInfoQuery, answer=KEY_INFO_ANSWER)
-    def get(self, request: Request) -> Response:
-        presented = parameters_of(KeyInfoQuery, request)["key"]
-        key, now = key_for(presented), timezone.now()
-        row = key_row(key, spends=_spends_of_keys([key], now=now)[0], now=now)
-        usage = _windows(limits_of_key(key), listed=len(key.budget_limits), team_id=key.team_id, now=now)
-        return Response({"key": presented, "info": {**row, "budget_limits_usage": usage}})
+    @documented(
+        "Change many keys",
+        request=BulkUpdateSerializer,
+        answer=BULK_ANSWER,
+        description=f"Each key has a result of its own. {_CHANGES} For proxy admins.",
+    )
+    def post(self, request: Request) -> Response:
+        items, now, by = _fields_of(BulkUpdateSerializer, request.data)["keys"], timezone.now(), actor_of(request)
+        if not by.manages_all:
+            raise ForbiddenError("Only proxy admins change many keys at once; /key/update changes one")
+        outcomes = [
+            outcome_of(str(item.get("key")), lambda item=item: _update_item(item, now=now, by=by))  # type: ignore[misc]
+            for item in items
+        ]
+        return Response(_bulk_answer(outcomes, now=now))
+
+
+def _update_item(item: dict[str, Any], *, now: datetime, by: Actor) -> Key:
+    fields = _fields_of(BulkItemSerializer, item)
+    return update_key(fields.pop("key"), cast(KeyFields, fields), now=now, by=by)
+
+
+def _bulk_answer(outcomes: Sequence[Outcome], *, now: datetime) -> Answer:
+    changed = [outcome.key for outcome in outcomes if outcome.key is not None]
+    rows = dict(zip([key.id for key in changed], key_rows(changed, now=now), strict=True))
+    return {
+        "total_requested": len(outcomes),
+        "successful_updates": [
+            {"key": outcome.name, "key_info": {"token": outcome.key.token_hash, **rows[outcome.key.id]}}
+            for outcome in outcomes
+            if outcome.key is not None
+        ],
+        "failed_updates": [
+            {"key": outcome.name, "key_info": None, "failed_reason": outcome.reason}
+            for outcome in outcomes
+            if outcome.key is None
+        ],
+    }
+
+
+class BulkUpdateTeamKeys(APIView):
+    """Changes keys of one team, all in the same way."""
+
+    @documented(
+        "Change keys of a team",
+        request=TeamBulkUpdateSerializer,
+        answer=BULK_ANSWER,
+        description=f"Each key has a result of its own. {_CHANGES} For admins of the team.",
+        tag="key",
+    )
+    def post(self, request: Request) -> Response:
+        fields, now = _fields_of(TeamBulkUpdateSerializer, request.data), timezone.now()
+        names = None if fields.get("all_keys_in_team") else fields["key_ids"]
+        changes = cast(KeyFields, fields["update_fields"])
+        outcomes = update_team_keys(fields["team_id"], names, changes, now=now, by=actor_of(request), most=BULK_MAX)
+        return Response(_bulk_answer(outcomes, now=now))
 
 
 class DeleteKeys(APIView):
@@ -92,21 +180,76 @@ class DeleteKeys(APIView):
 
     @documented("Delete keys", request=DeleteKeysSerializer, answer=DELETED_ANSWER)
     def post(self, request: Request) -> Response:
-        body = DeleteKeysSerializer(data=request.data)
-        body.is_valid(raise_exception=True)
-        keys, aliases = body.validated_data.get("keys"), body.validated_data.get("key_aliases")
+        fields, now, by = _fields_of(DeleteKeysSerializer, request.data), timezone.now(), actor_of(request)
+        keys, aliases = fields.get("keys"), fields.get("key_aliases")
         if keys:
-            delete_keys([token_hash_of(key) for key in keys], field="keys")
+            delete_keys(keys, field="keys", now=now, by=by)
         else:
-            delete_keys(token_hashes_of_aliases(aliases), field="key_aliases")
+            delete_keys_of_aliases(aliases or [], now=now, by=by)
         return Response({"deleted_keys": keys or aliases})
 
 
-def _spends_of_keys(keys: list[Key], *, now: datetime) -> list[Spends]:
-    return spends_of([(limits_of_key(key).scope, limit_set(key)) for key in keys], now=now)
+class BlockKey(APIView):
+    """Refuses every call of a key."""
+
+    @documented("Block a key", request=NamedKeySerializer, answer=TOKEN_ANSWER)
+    def post(self, request: Request) -> Response:
+        return _blocked(request, True)
 
 
-def _windows(scope: ScopeLimits, *, listed: int, team_id: str | None, now: datetime) -> dict[str, object]:
-    """The usage of the windows of `budget_limits`, which are the last `listed` of a scope's limits."""
-    only = ScopeLimits(scope.scope, scope.calendar, scope.limits[len(scope.limits) - listed :])
-    return usage_answer(usage_of(only, root=root_of(scope.scope.id, team_id=team_id), now=now))
+class UnblockKey(APIView):
+    """Lets a key call again."""
+
+    @documented("Unblock a key", request=NamedKeySerializer, answer=TOKEN_ANSWER)
+    def post(self, request: Request) -> Response:
+        return _blocked(request, False)
+
+
+def _blocked(request: Request, blocked: bool) -> Response:
+    fields, now = _fields_of(NamedKeySerializer, request.data), timezone.now()
+    key = set_blocked(fields["key"], blocked, now=now, by=actor_of(request))
+    return Response(token_answer(key, now=now))
+
+
+class RegenerateKey(APIView):
+    """Gives a key another text; everything else stays."""
+
+    @documented(
+        "Rotate a key",
+        request=RegenerateKeySerializer,
+        answer=GENERATED_ANSWER,
+        path={"key": "Which key: its text or its hash."},
+        description=f"With `grace_period` the old text works for that long. {_CHANGES}",
+        links=_LINKS,
+    )
+    def post(self, request: Request, key: str) -> Response:
+        return _regenerated(request, key)
+
+
+class RegenerateNamedKey(APIView):
+    """The same; the query or the body says which key."""
+
+    @documented(
+        "Rotate a key",
+        request=RegenerateKeySerializer,
+        query=RegenerateQuery,
+        answer=GENERATED_ANSWER,
+        description=f"With `grace_period` the old text works for that long. {_CHANGES}",
+        links=_LINKS,
+    )
+    def post(self, request: Request) -> Response:
+        return _regenerated(request, parameters_of(RegenerateQuery, request)["key"])
+
+
+def _regenerated(request: Request, name: str | None) -> Response:
+    fields, now = _fields_of(RegenerateKeySerializer, request.data), timezone.now()
+    fields.pop("send_invite_email", None)
+    in_body = fields.pop("key", None)
+    if name is None and in_body is None:
+        raise InputError("key: needed in the address or in the body", field="key")
+    if name is not None and in_body not in (None, name):
+        raise InputError("key: the address names another key; give it once", field="key")
+    text, grace = fields.pop("new_key", None), fields.pop("grace_period", None)
+    rotation = Rotation(cast(KeyFields, fields), text=text, grace=grace)
+    created = rotate_key(name or in_body or "", rotation, now=now, by=actor_of(request))
+    return Response(generated_answer(created, row=key_rows([created.key], now=now)[0]))

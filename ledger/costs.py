@@ -7,7 +7,7 @@ import orjson
 
 from budgets.errors import InputError
 from catalog.pricing import PriceCard, Usage, bound_nanousd, cost_nanousd
-from catalog.services import RouteTable
+from catalog.table import RouteTable
 
 TOKENS_MAX = 10**12
 

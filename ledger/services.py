@@ -61,7 +61,7 @@ class ListedAdjustment:
 
 def reset_key_spend(presented: str, *, to_nanousd: int, by: Actor, now: datetime) -> SpendReset:
     """Lowers what a key has spent, in every window. Raises NotFoundError, ForbiddenError and InputError."""
-    return _reset(key_to_correct(presented, by=by), to_nanousd=to_nanousd, by=by, now=now)
+    return _reset(key_to_correct(presented, by=by, now=now), to_nanousd=to_nanousd, by=by, now=now)
 
 
 def reset_member_spend(team_id: str, user_id: str, *, to_nanousd: int, by: Actor, now: datetime) -> SpendReset:

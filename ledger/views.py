@@ -194,7 +194,7 @@ class Adjustments(APIView):
 def _scope_asked(query: dict[str, Any], *, by: Actor) -> tuple[str | None, str | None]:
     kind, given = query["scope"], query["scope_id"]
     if kind is not None and given is not None:
-        return kind, scope_id_seen(kind, given, by=by)
+        return kind, scope_id_seen(kind, given, by=by, now=timezone.now())
     if not by.sees_all:
         raise ForbiddenError("Name the scope with scope and scope_id; only admins of the gateway see all adjustments")
     return kind, given

@@ -10,7 +10,9 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
+from rest_framework.test import APIClient
 
+from budgets.actors import Actor
 from budgets.rules.limits import LimitUnit
 from budgets.usage import SpendQuery, SpendReading
 from tests.services import MASTER_KEY
@@ -46,7 +48,7 @@ class Api:
     """Calls with a key, the master key if none is given."""
 
     def __init__(self, key: str = MASTER_KEY) -> None:
-        self._client = Client(headers={"Authorization": f"Bearer {key}"})
+        self._client: Client = Client(headers={"Authorization": f"Bearer {key}"})
 
     def send(self, path: str, body: object = None, *, method: str = "POST") -> Any:
         """The raw answer. A text is sent as it is, anything else as JSON."""
@@ -82,3 +84,12 @@ def error_of(response: Any, *, status: int) -> dict[str, Any]:
     assert error.keys() == {"message", "type", "param", "code"}
     assert error["code"] == str(status)
     return error
+
+
+class ActorApi(Api):
+    """Calls as a certain actor, whoever the presented key says that one is."""
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__()
+        self._client = APIClient()
+        self._client.force_authenticate(user=actor)  # type: ignore[arg-type]

@@ -16,9 +16,11 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from budgets.errors import InputError
 from budgets.rules.limits import Limit, parse_limits
 from budgets.services import text_of
-from keys import services
+from keys import deletion, services
+from keys.deletion import delete_keys
+from keys.fields import KeyFields, apply_fields
 from keys.models import Key
-from keys.services import KeyFields, create_key, delete_keys, update_key
+from keys.services import create_key, update_key
 from teams.models import Team
 from teams.services import create_team
 from tests.api import NOW
@@ -39,7 +41,8 @@ def counted_since(key: Key) -> dict[str, str]:
 def published(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What gateways are told."""
     subjects: list[str] = []
-    monkeypatch.setattr(services, "publish", lambda *told: subjects.extend(told))
+    for module in (services, deletion):
+        monkeypatch.setattr(module, "publish", lambda *told: subjects.extend(told))
     return subjects
 
 
@@ -128,7 +131,7 @@ def test_gateways_are_told_of_each_change_after_its_commit(
     with django_capture_on_commit_callbacks(execute=True):
         update_key(key.token_hash, {"blocked": True}, now=LATER)
     with django_capture_on_commit_callbacks(execute=True):
-        delete_keys([key.token_hash, key.token_hash], field="keys")
+        delete_keys([key.token_hash, key.token_hash], field="keys", now=LATER)
     assert published == [f"key:{key.token_hash}"] * 3
 
 
@@ -171,7 +174,7 @@ def test_two_updates_of_one_key_at_once_are_both_kept() -> None:
         key.refresh_from_db()
         assert len(key.budget_limits) == 1
         assert (key.max_budget_nanousd, key.key_alias) == (7, "renamed")
-        delete_keys([key.token_hash], field="keys")
+        delete_keys([key.token_hash], field="keys", now=LATER)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -184,8 +187,8 @@ def test_without_the_lock_one_of_two_updates_is_lost(monkeypatch: pytest.MonkeyP
         both_have_read.wait(timeout=10)
         apply(key, fields, now=now)
 
-    apply = services._apply
-    monkeypatch.setattr(services, "_apply", apply_late)
+    apply = apply_fields
+    monkeypatch.setattr(services, "apply_fields", apply_late)
     monkeypatch.setattr(QuerySet, "select_for_update", lambda keys, **_: keys.all())
     at_once(
         partial(update_key, key.token_hash, {"max_budget_nanousd": 7}, now=LATER),

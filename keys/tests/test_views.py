@@ -5,8 +5,9 @@ from decimal import Decimal
 
 import pytest
 from django.conf import LazySettings
+from django.db import connection
 from django.test import Client
-from pytest_django import DjangoAssertNumQueries
+from django.test.utils import CaptureQueriesContext
 from redis.exceptions import RedisError
 
 from budgets.gate.store import sync_gate
@@ -14,6 +15,7 @@ from budgets.rules.limits import LimitUnit
 from budgets.services import ms_of
 from keys.models import Key
 from keys.parsing import hash_key
+from teams.models import User
 from tests.api import NOW, Api, answer_of, ledger_says, stop_clock
 from tests.services import MASTER_KEY
 
@@ -125,6 +127,7 @@ def test_info_says_what_every_window_has_spent(api: Api) -> None:
             "held": Decimal("0.0"),
             "max_budget": Decimal("10.0"),
             "remaining": Decimal("9.99978"),
+            "granted": Decimal("0.0"),
             "window_start": "2026-11-23T13:00:00Z",
             "reset_at": "2026-11-23T14:00:00Z",
         },
@@ -133,6 +136,7 @@ def test_info_says_what_every_window_has_spent(api: Api) -> None:
             "held": Decimal("0.0"),
             "max_budget": Decimal("500.0"),
             "remaining": Decimal("0.0"),
+            "granted": Decimal("0.0"),
             "window_start": "2026-11-01T00:00:00Z",
             "reset_at": "2026-12-01T00:00:00Z",
         },
@@ -253,20 +257,32 @@ def test_answers_stand_when_the_counter_store_is_down(api: Api, settings: LazySe
     assert usage["1h"]["current_spend"] == Decimal("0.000000005")
 
 
-def test_generate_and_info_ask_the_database_little(
-    api: Api, django_assert_max_num_queries: DjangoAssertNumQueries
-) -> None:
+def statements(captured: CaptureQueriesContext) -> list[str]:
+    """What was asked, without the begin and end of transactions."""
+    control = ("SAVEPOINT", "RELEASE", "BEGIN", "COMMIT")
+    return [query["sql"] for query in captured.captured_queries if not query["sql"].startswith(control)]
+
+
+def test_generate_info_and_update_ask_the_database_little(api: Api) -> None:
     api.post("/team/new", team_id="t1", budget_limits=TWO_WINDOWS)
-    with django_assert_max_num_queries(4):
-        made = api.post("/key/generate", team_id="t1", budget_limits=TWO_WINDOWS)
-    with django_assert_max_num_queries(1):
+    User.objects.create_user("u1")
+    api.post("/budget/new", budget_id="b1", max_budget=5)
+    with CaptureQueriesContext(connection) as captured:
+        made = api.post(
+            "/key/generate", team_id="t1", user_id="u1", budget_id="b1", tags=["a"], budget_limits=TWO_WINDOWS
+        )
+    assert len(statements(captured)) == 4, statements(captured)
+    with CaptureQueriesContext(connection) as captured:
         api.get("/key/info", key=made["key"])
-    with django_assert_max_num_queries(5):
-        api.post("/key/update", key=made["key"], budget_limits=TWO_WINDOWS)
+    assert len(statements(captured)) == 2  # the key with all around it, and grants; the ledger here is told
+    with CaptureQueriesContext(connection) as captured:
+        api.post("/key/update", key=made["key"], budget_limits=TWO_WINDOWS[:1])
+    assert len(statements(captured)) == 3 + 1  # lock, save, audit; and the grants for the answer
     for _ in range(5):
         api.post("/key/generate", team_id="t1", budget_limits=TWO_WINDOWS)
-    with django_assert_max_num_queries(4):
+    with CaptureQueriesContext(connection) as captured:
         assert len(api.get("/team/info", team_id="t1")["keys"]) == 6
+    assert len(statements(captured)) <= 5, statements(captured)
 
 
 def test_the_longest_key_can_be_deleted_by_its_text(api: Api) -> None:

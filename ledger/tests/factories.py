@@ -16,9 +16,10 @@ from budgets.rules.calls import new_call_id
 from budgets.rules.settlement import Entry, HeldGroup, Settlement, encode
 from budgets.services import instant_of, ms_of, parsed_limits
 from budgets.usage import query_of
+from keys.fields import KeyFields
 from keys.models import Key
 from keys.profiles import profiles_for
-from keys.services import KeyFields, create_key
+from keys.services import create_key
 from ledger.posting import post_entries
 from ledger.spends import read_spends
 from teams.models import Team

@@ -24,8 +24,9 @@ from budgets.rules.settlement import Settlement
 from budgets.rules.windows import Calendar, parse_period, window_at
 from budgets.services import instant_of, ms_of
 from budgets.usage import SpendQuery, SpendReading, query_of
+from keys.fields import KeyFields
 from keys.models import Key
-from keys.services import KeyFields, update_key
+from keys.services import update_key
 from ledger.adjustments import adjust, move_spend, set_spend
 from ledger.models import Adjustment
 from ledger.owners import owner_of

@@ -16,8 +16,9 @@ from budgets.gate.sync import SyncGate
 from budgets.models import WindowHistory
 from budgets.rules.windows import Calendar, parse_period, window_at
 from budgets.services import instant_of, ms_of
+from keys.fields import KeyFields
 from keys.models import Key
-from keys.services import KeyFields, update_key
+from keys.services import update_key
 from ledger import closing
 from ledger.closing import CLOSE_AFTER, close_expired_windows, finish_history
 from ledger.posting import post_entries
