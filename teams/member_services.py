@@ -124,17 +124,19 @@ def find_or_create_users(people: Sequence[NewMember], *, by: Actor, now: datetim
         _check_person(person, field=field)
     found = _find(people)
     missing = {
-        (person.user_id or person.user_email or "").lower(): person
+        (person.user_id, None if person.user_id else _email_key(person)): person
         for person, user in zip(people, found, strict=True)
         if user is None
     }
     if missing:
-        _create_users(list(missing.values()), by=by, now=now)
+        made = _create_users(list(missing.values()), by=by, now=now)
         found = _find(people)
-    users = [user for user in found if user is not None]
-    if len(users) < len(people):
-        raise ConflictError("Somebody else makes or deletes one of these users right now; try again", field=field)
-    return users
+        _record_users(made & {user.username for user in found if user is not None}, by=by, now=now)
+    for person, user in zip(people, found, strict=True):
+        if user is None:
+            message = f"{field}: {person.user_email!r} is the address of another user, or becomes it right now"
+            raise ConflictError(message, field=field)
+    return [user for user in found if user is not None]
 
 
 def _check_person(person: NewMember, *, field: str) -> None:
@@ -167,8 +169,8 @@ def _email_key(person: NewMember) -> str:
     return (person.user_email or "").lower()
 
 
-def _create_users(people: Sequence[NewMember], *, by: Actor, now: datetime) -> None:
-    """Somebody else may make the same ones at this moment: then theirs stay."""
+def _create_users(people: Sequence[NewMember], *, by: Actor, now: datetime) -> set[str]:
+    """Makes users and answers with their ids. Somebody else may make the same ones at this moment: then theirs stay."""
     users = []
     for person in people:
         user = User(
@@ -184,7 +186,11 @@ def _create_users(people: Sequence[NewMember], *, by: Actor, now: datetime) -> N
         users.append(user)
     users.sort(key=lambda user: user.username)
     User.objects.bulk_create(users, ignore_conflicts=True)
-    for user in users:
+    return {user.username for user in users}
+
+
+def _record_users(user_ids: set[str], *, by: Actor, now: datetime) -> None:
+    for user in User.objects.filter(username__in=user_ids).order_by("username"):
         after = user_record(user)
         record_change(by, action="create", kind=USER, subject_id=user.username, before={}, after=after, now=now)
 

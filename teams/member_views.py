@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from budgets.actors import Actor
 from budgets.answers import Answer
 from budgets.documents import documented
-from budgets.errors import ForbiddenError, InputError
+from budgets.errors import ConflictError, ForbiddenError, InputError
 from budgets.queries import parameters_of
 from budgets.requests import actor_of
 from teams.access import check_manages_team, member_seen_by
@@ -123,7 +123,7 @@ def _added(team_id: str, person: NewMember, fields: MemberFields, *, by: Actor) 
     answer = {"user_id": person.user_id, "user_email": person.user_email, "success": True, "error": None}
     try:
         [member] = add_members(team_id, [person], fields, by=by, now=timezone.now()).members
-    except InputError as error:
+    except (InputError, ConflictError) as error:
         return {**answer, "success": False, "error": str(error), "updated_user": None, "updated_team_membership": None}
     [membership] = membership_rows([member])
     user = updated_user(member)

@@ -76,7 +76,7 @@ def update_user(
     with transaction.atomic():
         user = locked_users([user_id], field="user_id")[0]
         before = user_record(user)
-        demoted = fields.get("user_role", user.role) != User.Role.PROXY_ADMIN or bool(fields.get("blocked"))
+        demoted = (fields.get("user_role") or user.role) != User.Role.PROXY_ADMIN or bool(fields.get("blocked"))
         if demoted:
             check_admin_remains([user], field="user_role")
         _apply(user, fields, now=now)

@@ -314,7 +314,7 @@ def test_the_last_proxy_admin_stays_and_stays_one(api: Api) -> None:
     for body in ({"user_role": "proxy_admin_viewer"}, {"blocked": True}):
         assert api.refusal("/user/update", {"user_id": "a2", **body}, status=409)["type"] == "conflict_error"
     api.refusal("/user/delete", {"user_ids": ["a2"]}, status=409)
-    api.post("/user/update", user_id="a2", user_alias="Boss")
+    api.post("/user/update", user_id="a2", user_alias="Boss", user_role=None)
     assert User.objects.get(username="a2").role == "proxy_admin"
 
 

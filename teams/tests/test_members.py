@@ -53,6 +53,21 @@ def test_a_user_is_found_by_address_in_any_case(api: Api) -> None:
     assert User.objects.count() == 1
 
 
+def test_ids_that_differ_in_case_are_two_users(api: Api) -> None:
+    assert sorted(roles(add(api, [{"user_id": "ann"}, {"user_id": "Ann"}]))) == ["Ann", "ann"]
+
+
+def test_an_address_that_somebody_else_has_makes_nobody(api: Api) -> None:
+    api.post("/user/new", user_id="u1", user_email="ada@example.org", auto_create_key=False)
+    member = {"user_id": "u2", "user_email": "ADA@example.org"}
+    error = api.refusal("/team/member_add", {"team_id": "t1", "member": member}, status=409)
+    assert "is the address of another user" in error["message"]
+    assert (User.objects.count(), Member.objects.count()) == (1, 0)
+    assert not Change.objects.filter(subject_id="u2").exists()
+    bulk = api.post("/team/bulk_member_add", team_id="t1", members=[member, {"user_id": "u3"}])
+    assert [result["success"] for result in bulk["results"]] == [False, True]
+
+
 @pytest.mark.parametrize("again", [{"user_id": "u1"}, [{"user_id": "u9"}, {"user_id": "u1"}]])
 def test_a_member_is_not_added_twice_and_nobody_else_is_then(api: Api, again: object) -> None:
     add(api, {"user_id": "u1"})
@@ -353,7 +368,7 @@ def test_a_member_sees_the_own_membership(api: Api) -> None:
 def test_adding_members_asks_the_database_as_much_for_many_as_for_one(
     api: Api, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_max_num_queries(75):  # one record in the audit for each user and each membership
+    with django_assert_max_num_queries(76):  # one record in the audit for each user and each membership
         add(api, [{"user_id": f"u{index}"} for index in range(30)])
     with django_assert_max_num_queries(4):
         assert len(api.get("/team/info", team_id="t1")["team_memberships"]) == 30
