@@ -324,8 +324,9 @@ def _chunks(where: Where) -> Iterator[list[Row]]:
             yield rows
         if len(rows) < CHUNK:
             return
-        condition = f"{where.sql} AND (admitted_at, id) > (%s, %s::uuid)"
-        parameters = [*where.parameters, rows[-1].admitted_at, rows[-1].id]
+        last = rows[-1]
+        condition = f"{where.sql} AND admitted_at >= %s AND (admitted_at, id) > (%s, %s::uuid)"
+        parameters = [*where.parameters, last.admitted_at, last.admitted_at, last.id]
 
 
 def _exported(row: Row, *, names: dict[str, KeyNames]) -> Answer:
