@@ -177,14 +177,16 @@ class Admitter:
 
     async def _admitted(self, call: Call, groups: Sequence[Group]) -> ApiError | None:
         """Keeps the holds of groups that admitted alive; answers for one that did not."""
+        is_refused = False
         for group in groups:
             if group.is_held:
                 self._settler.opened(call.id, root=group.root)
                 if group.birth_ms > self._roots_noted.get(group.root, 0):
                     await self._note_again(group.root, at_ms=group.birth_ms)
-        if any(group.status is Status.UNKNOWN for group in groups):
-            return errors.store_down()
-        if any(group.status is Status.REFUSED for group in groups):
+            elif group.status is Status.UNKNOWN:
+                return errors.store_down()
+            is_refused = is_refused or group.status is Status.REFUSED
+        if is_refused:
             return errors.budget_error(refusal_of(call), now_ms=call.admitted_ms, status=self._budget_status)
         return None
 

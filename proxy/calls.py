@@ -65,6 +65,7 @@ class Call:
     estimate: Estimate
     labels: Labels
     tags: tuple[str, ...]
+    amounts: Amounts
     groups: list[Group]
     admitted_ms: int
     usage_added: bool = False
@@ -75,10 +76,6 @@ class Call:
     @property
     def is_streamed(self) -> bool:
         return self.payload.get("stream") is True
-
-    @property
-    def amounts(self) -> Amounts:
-        return Amounts(self.estimate.cost_nanousd, self.estimate.tokens)
 
 
 def group_of(root: str, windows: tuple[ActiveWindow, ...], amounts: Amounts, *, is_hidden: bool = False) -> Group:

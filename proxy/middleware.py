@@ -4,7 +4,7 @@ It speaks Django's async middleware protocol. proxy/entry.py runs it without Dja
 async view of proxy.views.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from proxy.access import route_denied
 from proxy.calls import Call
 from proxy.errors import ApiError
-from proxy.labels import LABEL_HEADERS
+from proxy.labels import LABEL_HEADERS, NO_HEADERS
 from proxy.plane import DataPlane
 from proxy.profiles import CachedKey
 from proxy.views import response_of
@@ -70,9 +70,11 @@ def _attach(request: HttpRequest, *, plane: DataPlane, key: CachedKey) -> None:
     request.key = key  # type: ignore[attr-defined]
 
 
-def label_headers(request: HttpRequest) -> dict[str, str]:
+def label_headers(request: HttpRequest) -> Mapping[str, str]:
     """What the headers say of the call, as UTF-8 where it is that: bodies are."""
     meta = request.META
+    if _LABELS.keys().isdisjoint(meta):
+        return NO_HEADERS
     return {name: _utf8(meta[key]) for key, name in _LABELS.items() if meta.get(key)}
 
 

@@ -167,8 +167,10 @@ class DataPlane:
             run = run_window(labels.run, key_id=profile.key_id, names=names, root=key.root, now_ms=at_ms)
             windows = (*windows, run)
         tags = tuple(dict.fromkeys((*profile.tags, *labels.tags))) if labels.tags else profile.tags
-        home = group_of(key.root, windows, Amounts(estimate.cost_nanousd, estimate.tokens))
-        return Call(new_call_id(at_ms), key, asked, route, payload, body, estimate, labels, tags, [home], at_ms)
+        amounts = Amounts(estimate.cost_nanousd, estimate.tokens)
+        home = group_of(key.root, windows, amounts)
+        call_id = new_call_id(at_ms)
+        return Call(call_id, key, asked, route, payload, body, estimate, labels, tags, amounts, [home], at_ms)
 
     # --- admit ----------------------------------------------------------------------------------------
 

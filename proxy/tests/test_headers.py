@@ -29,6 +29,7 @@ def make_call(*windows: ActiveWindow, spent: int = 0, held: int = 0, cost: int |
         estimate=Estimate(60, 40, 1, 1000, bound_given=False),
         labels=NO_LABELS,
         tags=(),
+        amounts=Amounts(1000, 100),
         groups=[home],
         admitted_ms=NOW,
         cost_nanousd=cost,
