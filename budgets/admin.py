@@ -1,4 +1,7 @@
-"""The window history in the admin, and what the admins of all scopes with limits have in common: read-only."""
+"""Tiers, grants, the audit and the window history in the admin, and what the admins of all scopes have in common.
+
+All of it is read-only: changes go through services, which keep counters and audit right.
+"""
 
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -7,8 +10,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.functional import cached_property
 
-from budgets.answers import reset_at
-from budgets.models import LimitedScope, WindowHistory
+from budgets.answers import grant_answer, reset_at
+from budgets.models import Budget, Change, Grant, Limits, WindowHistory
 from budgets.rules.limits import Enforcement, Limit, LimitUnit
 from budgets.rules.money import NANO, usd_from_nanousd, usd_text
 from budgets.services import LimitSet, limit_set
@@ -43,11 +46,11 @@ class LimitsAdminMixin:
     """The columns of a scope's limits."""
 
     @admin.display(description="limits")
-    def limits_text(self, scope: LimitedScope) -> str:
+    def limits_text(self, scope: Limits) -> str:
         return ", ".join(limit_text(limit) for limit in _all_limits(limit_set(scope))) or "none"
 
     @admin.display(description="resets (UTC)")
-    def resets_text(self, scope: LimitedScope) -> str:
+    def resets_text(self, scope: Limits) -> str:
         limits, now = limit_set(scope), timezone.now()
         resets = [(limit, reset_at(limit, calendar=limits.calendar, now=now)) for limit in _all_limits(limits)]
         return ", ".join(f"{limit.spelled} at {at:%Y-%m-%d %H:%M:%S}" for limit, at in resets if at is not None) or "-"
@@ -95,3 +98,55 @@ class WindowHistoryAdmin(ReadOnlyAdminMixin, admin.ModelAdmin[WindowHistory]):
     @admin.display(description="maximum")
     def maximum_text(self, row: WindowHistory) -> str:
         return amount_text(row.maximum, unit=row.unit)
+
+
+@admin.register(Budget)
+class BudgetAdmin(LimitsAdminMixin, ReadOnlyAdminMixin, admin.ModelAdmin[Budget]):
+    """Tiers by id."""
+
+    list_display = ["budget_id", "limits_text", "created_at", "created_by", "updated_at", "updated_by"]
+    search_fields = ["budget_id"]
+    ordering = ["budget_id"]
+    fields = ["budget_id", "limits_text", "model_max_budget", "created_at", "created_by", "updated_at", "updated_by"]
+    readonly_fields = ["limits_text"]
+
+
+@admin.register(Grant)
+class GrantAdmin(ReadOnlyAdminMixin, admin.ModelAdmin[Grant]):
+    """Temporary increases, newest first."""
+
+    list_display = [
+        "scope_kind",
+        "scope_id",
+        "limit_text",
+        "amount_text",
+        "starts_at",
+        "ends_at",
+        "reason",
+        "created_by",
+    ]
+    list_filter = ["scope_kind"]
+    search_fields = ["scope_id", "reason", "created_by"]
+    ordering = ["-id"]
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    @admin.display(description="limit")
+    def limit_text(self, grant: Grant) -> str:
+        return f"{grant.identity or 'all in USD'}{f' of {grant.model}' if grant.model else ''}"
+
+    @admin.display(description="amount")
+    def amount_text(self, grant: Grant) -> str:
+        return amount_text(grant.amount, unit=grant_answer(grant)["unit"] or LimitUnit.USD)
+
+
+@admin.register(Change)
+class ChangeAdmin(ReadOnlyAdminMixin, admin.ModelAdmin[Change]):
+    """The audit, newest first."""
+
+    list_display = ["at", "actor", "address", "action", "subject_kind", "subject_id", "reason"]
+    list_filter = ["subject_kind", "action"]
+    search_fields = ["subject_id", "actor"]
+    ordering = ["-at", "-id"]
+    paginator = BoundedPaginator
+    show_full_result_count = False

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.conf import LazySettings
@@ -62,6 +62,14 @@ class Api:
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """The same for a GET."""
         return answer_of(self._client.get(path, query))
+
+    def get_list(self, path: str) -> list[dict[str, Any]]:
+        """The answer to a GET that is a bare list."""
+        return cast(list[dict[str, Any]], answer_of(self.send(path, method="GET")))
+
+    def send_list(self, path: str, body: object) -> list[dict[str, Any]]:
+        """The same for a POST."""
+        return cast(list[dict[str, Any]], answer_of(self.send(path, body)))
 
     def refusal(self, path: str, body: object, *, status: int = 400) -> dict[str, Any]:
         """The error of a call that must be refused."""

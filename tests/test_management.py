@@ -1,7 +1,8 @@
 """From a key's making over a call to what the API says of it, with the real counter store and the real ledger."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 import redis
@@ -15,11 +16,14 @@ from budgets.rules.settlement import Entry, postings_of
 from budgets.services import ms_of
 from budgets.usage import query_of, read_spends
 from keys.profiles import load_profile
+from ledger.models import Entry as PostedEntry
 from ledger.posting import post_entries
-from tests.api import NOW, Api, stop_clock
+from tests.api import Api, stop_clock
 
 # Every call in a transaction of its own: whether a snapshot saw a posting is decided by its transaction.
 pytestmark = pytest.mark.django_db(transaction=True)
+# In the future, because the store drops counters some hours after their windows ended by its own clock.
+NOW = datetime(2040, 11, 26, 13, 6, 59, 126000, tzinfo=UTC)
 WINDOWS = [{"budget_duration": "1h", "max_budget": 10.0}, {"budget_duration": "30d", "max_budget": 500.0}]
 ESTIMATE = Amounts(usd=500_000, tokens=1000)
 COST = 220_000
@@ -27,7 +31,7 @@ COST = 220_000
 
 @pytest.fixture
 def api(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Api:
-    stop_clock(monkeypatch)
+    stop_clock(monkeypatch, at=NOW)
     return Api()
 
 
@@ -153,3 +157,31 @@ def test_a_key_that_leaves_its_team_and_comes_back_has_spent_everything_it_spent
     info = api.get("/key/info", key=made["key"])["info"]
     assert {spent for spent, _ in spends(info).values()} == {Decimal("0.00066")}
     assert info["spend"] == Decimal("0.00066")
+
+
+def test_a_key_that_is_deleted_while_a_call_is_open_still_settles_and_counts_for_its_team(api: Api) -> None:
+    api.post("/team/new", team_id="t1", budget_limits=WINDOWS)
+    made = api.post("/key/generate", team_id="t1", budget_limits=WINDOWS)
+    profile = profile_of(made["token"])
+    call = admit(profile)
+    api.post("/key/delete", keys=[made["key"]])
+    assert load_profile(made["token"], now=NOW) is None
+    finish(profile, call)
+    settled = (Decimal("0.00022"), Decimal("0.0"))
+    assert spends(api.get("/team/info", team_id="t1")["team_info"]) == {"1h": settled, "30d": settled}
+    assert PostedEntry.objects.get().key_id == UUID(made["id"])
+    assert api.get("/key/info", key=made["key"])["info"]["status"] == "deleted"
+
+
+def test_a_rotated_key_goes_on_counting_where_it_was_also_for_calls_that_are_open(api: Api) -> None:
+    made = api.post("/key/generate", budget_limits=WINDOWS)
+    profile = profile_of(made["token"])
+    call = admit(profile)
+    rotated = api.post(f"/key/{made['key']}/regenerate", grace_period="1h")
+    finish(profile, call)
+    after = profile_of(rotated["token"])
+    assert (after.key_id, after.root) == (profile.key_id, profile.root)
+    finish(after, admit(after))
+    info = api.get("/key/info", key=rotated["key"])["info"]
+    assert spends(info) == {name: (Decimal("0.00044"), Decimal("0.0")) for name in ("1h", "30d")}
+    assert info["spend"] == Decimal("0.00044")

@@ -329,14 +329,14 @@ def test_a_key_asks_for_itself(api: Api) -> None:
 
 def test_a_rotated_key_keeps_everything_but_its_text(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     made = api.post("/key/generate", **EVERYTHING)
-    before = Key.objects.values().get()
+    before: dict[str, Any] = dict(Key.objects.values().get())
     rotated = api.post(f"/key/{made['key']}/regenerate", grace_period="24h", max_budget=11)
     conforms("GeneratedKey", rotated)
     assert rotated["key"] != made["key"]
     assert (rotated["token"], rotated["key_name"]) == (hash_key(rotated["key"]), f"sk-...{rotated['key'][-4:]}")
     assert (rotated["rotation_count"], rotated["max_budget"], rotated["id"]) == (1, Decimal("11.0"), made["id"])
     assert rotated["previous_key_until"] == "2026-11-24T13:06:59.126000Z"
-    after = Key.objects.values().get()
+    after: dict[str, Any] = dict(Key.objects.values().get())
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
         "token_hash",
@@ -390,7 +390,7 @@ def test_the_audit_of_a_key_says_what_changed_and_never_a_secret(api: Api) -> No
 
 def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
     people.user("boss", admin_of={"t1"})
-    tokens = {}
+    tokens: dict[str, str] = {}
     for index, fields in enumerate(
         [
             {"key_alias": "alpha", "team_id": "t1", "max_budget": 3, "duration": "1d"},
@@ -400,7 +400,7 @@ def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
         ]
     ):
         made = api.post("/key/generate", **fields)
-        tokens[made["token"]] = fields["key_alias"]
+        tokens[made["token"]] = str(fields["key_alias"])
         Key.objects.filter(token_hash=made["token"]).update(created_at=NOW + timedelta(seconds=index))
     hashes = {alias: token for token, alias in tokens.items()}
 
