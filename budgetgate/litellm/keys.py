@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from budgetgate.litellm.fields import kept_metadata, models_of, note_unenforced, noted_fields
-from budgetgate.litellm.planned import ID_RULE, Planned, born, is_id, refused, spent_of, with_budget
+from budgetgate.litellm.planned import USER_ID_RULE, Planned, born, is_user_id, refused, spent_of, with_budget
 from budgetgate.litellm.values import Notes, Row, decoded, instant, mapping, names, text, texts_by_name
 from keys.parsing import hash_key
 
@@ -73,8 +73,8 @@ def _owners(row: Row, *, teams: Collection[str], notes: Notes) -> dict[str, Any]
     if team_id is not None and team_id not in teams:
         notes.add("team_id", team_id, "no team, and blocked: there is no such team, and LiteLLM refuses its keys")
         team_id, is_blocked = None, True
-    if user_id is not None and not is_id(user_id):
-        notes.add("user_id", user_id, f"no user, whose limits do not hold for it: {ID_RULE}")
+    if user_id is not None and not is_user_id(user_id):
+        notes.add("user_id", user_id, f"no user, whose limits do not hold for it: {USER_ID_RULE}")
         user_id = None
     return {"team_id": team_id, "user_id": user_id, "blocked": is_blocked}
 
@@ -116,4 +116,4 @@ def _history(row: Row, *, notes: Notes) -> dict[str, Any]:
 
 def users_named(rows: Collection[Mapping[str, Any]]) -> set[str]:
     """The users of keys, as far as they can be here."""
-    return {row["user_id"] for row in rows if is_id(row.get("user_id"))}
+    return {row["user_id"] for row in rows if is_user_id(row.get("user_id"))}

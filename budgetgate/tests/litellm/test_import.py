@@ -157,20 +157,21 @@ def test_teams_come_with_their_members(
 def test_users_customers_and_tags(litellm: LiteLLM, import_all: Import) -> None:
     litellm.add("BudgetTable", budget_id=OWN, max_budget=2.0)
     litellm.add("UserTable", user_id="u1", user_role="proxy_admin", user_alias="Ann", max_budget=5.0, sso_user_id="s")
-    litellm.add("UserTable", user_id="u2", user_role="org_admin", models=["no-default-models"], metadata={"a": [1]})
-    litellm.add("UserTable", user_id="auth0|7", user_email="x@x.org")
+    litellm.add("UserTable", user_id="github|2", user_role="org_admin", models=["m"], metadata={"a": [1]})
+    litellm.add("UserTable", user_id="auth0/7", user_email="x@x.org")
     litellm.add("EndUserTable", user_id="c1", alias="C", blocked=True, default_model="o1", budget_id=OWN)
     litellm.add("EndUserTable", user_id="c2", allowed_model_region="eu", budget_id="gone")
+    litellm.add("EndUserTable", user_id="{c}")
     litellm.add("TagTable", tag_name="prod", description="D", models=["o1"])
     lines = import_all()
-    first, second = User.objects.order_by("pk")
+    second, first = User.objects.order_by("pk")
     assert (first.role, first.user_alias, first.max_budget_nanousd, first.sso_user_id) == (
         "proxy_admin",
         "Ann",
         5 * DOLLAR,
         "s",
     )
-    assert (second.role, second.allowed_models, second.metadata) == ("internal_user", ["no-default-models"], {"a": [1]})
+    assert (second.role, second.allowed_models, second.metadata) == ("internal_user", ["m"], {"a": [1]})
     customer = Customer.objects.get(pk="c1")
     assert (customer.alias, customer.blocked, customer.default_model, customer.max_budget_nanousd) == (
         "C",
@@ -179,8 +180,9 @@ def test_users_customers_and_tags(litellm: LiteLLM, import_all: Import) -> None:
         2 * DOLLAR,
     )
     assert Tag.objects.get().allowed_models == ["o1"]
-    assert "user u2: user_role = org_admin: internal_user instead: there is no such role here" in lines
-    assert any(line.startswith("user auth0|7: not brought: user_id: allowed are") for line in lines)
+    assert "user github|2: user_role = org_admin: internal_user instead: there is no such role here" in lines
+    assert any(line.startswith("user auth0/7: not brought: user_id: allowed are") for line in lines)
+    assert any(line.startswith("customer {c}: not brought: user_id: allowed are") for line in lines)
     assert "customer c2: budget_id = gone: not brought: LiteLLM has no such budget" in lines
     assert any(line.startswith("customer c2: allowed_model_region = eu: noted") for line in lines)
 
