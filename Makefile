@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TOOL_ENV = DJANGO_SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') BUDGETGATE_DATA_DIR=.cache/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint smoke fmt bench lock clean
+.PHONY: help run test lint smoke litellm-client fmt bench lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ smoke: ## Start everything with nothing but requirements.txt installed, make a k
 	@$(PYTHON) -m venv --clear .cache/smoke
 	@.cache/smoke/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
 	@.cache/smoke/bin/python -m tests.smoke
+
+LITELLM := .cache/litellm
+litellm-client: $(VENV)/.run ## LiteLLM's own client and command line against this gateway (installs LiteLLM; ARGS="--only keys")
+	@$(PYTHON) -m venv --clear $(LITELLM)
+	@$(LITELLM)/bin/python -m pip install -q --disable-pip-version-check 'litellm[proxy]==1.106.2'
+	@$(BIN)/python -m tests.clients.litellm_against_up $(LITELLM)/bin/python $(ARGS)
 
 fmt: $(VENV)/.dev ## Format the code and repair what can be repaired
 	$(BIN)/ruff check --fix .

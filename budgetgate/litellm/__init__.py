@@ -1,0 +1,1 @@
+"""Brings keys, teams, users, budgets and spends from the database of a LiteLLM proxy. Reads it, never writes it."""
