@@ -17,7 +17,7 @@ from budgets.rules.limits import LimitUnit
 from budgets.usage import SpendQuery, SpendReading
 from tests.services import MASTER_KEY
 
-NOW = datetime(2026, 11, 23, 13, 6, 59, 126000, tzinfo=UTC)
+NOW = datetime(2037, 11, 23, 13, 6, 59, 126000, tzinfo=UTC)
 
 _spent: dict[tuple[str, LimitUnit, int], int] = {}
 
@@ -37,6 +37,12 @@ def use_told_ledger(settings: LazySettings) -> None:
 def ledger_says(scope_id: object, *, spent: int, start_ms: int = 0, unit: LimitUnit = LimitUnit.USD) -> None:
     """Lets the ledger say what a scope spent in the window that starts then; without one, in its lifetime."""
     _spent[(str(scope_id), unit, start_ms)] = spent
+
+
+def pass_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every caller reach every view: what is tested is the rule for each object. The table of who may call which
+    address is tested in tests/test_permissions.py."""
+    monkeypatch.setattr("budgetgate.permissions.MatrixPermission.has_permission", lambda *_: True)
 
 
 def stop_clock(monkeypatch: pytest.MonkeyPatch, *, at: datetime = NOW) -> None:

@@ -14,7 +14,7 @@ COMPLETE = False
 """True once every row has its address and every app its rule for objects; until then what is not there is not asked."""
 
 PASSWORD = "the password of everybody"
-DAYS = {"start_date": "2026-11-01", "end_date": "2026-11-30"}
+DAYS = {"start_date": "2037-11-01", "end_date": "2037-11-30"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ def test_a_body_without_length_gets_one_and_is_still_bounded(settings: LazySetti
 
 
 def test_answers_are_exact_and_instants_end_in_z() -> None:
-    berlin = datetime(2026, 11, 23, 15, 0, tzinfo=timezone(timedelta(hours=1)))
+    berlin = datetime(2037, 11, 23, 15, 0, tzinfo=timezone(timedelta(hours=1)))
     data = {
         "a": Decimal("10.0"),
         "b": Decimal("1E-9"),
@@ -161,7 +161,7 @@ def test_answers_are_exact_and_instants_end_in_z() -> None:
         "e": UUID(int=1),
     }
     assert ExactJSONRenderer().render(data) == (
-        b'{"a":10.0,"b":0.000000001,"c":"2026-11-23T14:00:00Z","d":"2026-01-01T00:00:00.005000Z",'
+        b'{"a":10.0,"b":0.000000001,"c":"2037-11-23T14:00:00Z","d":"2026-01-01T00:00:00.005000Z",'
         b'"e":"00000000-0000-0000-0000-000000000001"}'
     )
     with pytest.raises(orjson.JSONEncodeError):

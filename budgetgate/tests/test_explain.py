@@ -21,7 +21,7 @@ from keys.models import Key
 from keys.profiles import load_profile
 from ledger.models import Entry
 from teams.models import Customer, Tag, Team, User
-from tests.api import NOW, Api, ledger_says, stop_clock, use_told_ledger
+from tests.api import NOW, Api, ledger_says, pass_the_table, stop_clock, use_told_ledger
 
 MODEL = "gpt-4o-mini"
 INPUT, OUTPUT = 150, 600  # nano-USD per token
@@ -33,6 +33,7 @@ def _surroundings(valkey: redis.Redis, settings: LazySettings, monkeypatch: pyte
     settings.PROVIDERS = {**settings.PROVIDERS, "openai": {"api_key": "sk-openai", "base_url": "http://127.0.0.1:1"}}
     use_told_ledger(settings)
     stop_clock(monkeypatch)
+    pass_the_table(monkeypatch)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def test_call_that_fits_says_so_and_what_it_would_hold(api: Api) -> None:
         "would_pass": True,
         "reason": None,
         "passes_at": None,
-        "reset_at": "2026-11-23T14:00:00Z",
+        "reset_at": "2037-11-23T14:00:00Z",
         "output_tokens_max": None,
     }
     assert (requests["unit"], requests["limit"], requests["estimate"]) == ("requests", 5, 1)
@@ -92,7 +93,7 @@ def test_exhausted_window_passes_at_its_reset(api: Api) -> None:
     answer = ask(api, key=key)
     lifetime, window = answer["windows"]
     assert answer["would_pass"] is False
-    assert (window["reason"], window["spent"], window["passes_at"]) == ("exhausted", 1, "2026-11-23T14:00:00Z")
+    assert (window["reason"], window["spent"], window["passes_at"]) == ("exhausted", 1, "2037-11-23T14:00:00Z")
     assert (answer["output_tokens_max"], window["output_tokens_max"]) == (0, 0)
     assert (lifetime["budget_duration"], lifetime["would_pass"], lifetime["reset_at"]) == ("lifetime", True, None)
 
@@ -122,7 +123,7 @@ def test_calls_in_flight_are_seen(api: Api) -> None:
         sync_gate().seed(claim, spent=0, snapshot="1:1:")
     sync_gate().admit(profile.root, call_id="c", record=b"", claims=claims, now_ms=ms_of(NOW))
     [window] = ask(api, key=key)["windows"]
-    assert (window["reason"], window["held"], window["passes_at"]) == ("in_flight", 1, "2026-11-23T14:00:00Z")
+    assert (window["reason"], window["held"], window["passes_at"]) == ("in_flight", 1, "2037-11-23T14:00:00Z")
 
 
 def test_grant_raises_the_limit_and_one_that_begins_later_lets_the_call_pass_then(api: Api) -> None:
@@ -185,7 +186,7 @@ def test_team_is_asked_without_a_key(api: Api) -> None:
 
 
 def test_customer_tags_and_run_are_asked_too(api: Api) -> None:
-    since = {"usd/1h": "2026-11-22T00:00:00Z"}
+    since = {"usd/1h": "2037-11-22T00:00:00Z"}
     limits = [{"budget_duration": "1h", "max_budget": "0"}]
     Customer.objects.create(
         customer_id="anna", budget_limits=limits, counted_since=since, created_at=NOW, updated_at=NOW

@@ -132,7 +132,7 @@ def test_a_field_that_is_not_acted_on_takes_only_what_means_nothing(document: di
     [
         ({"budget_duration": "1h", "max_budget": 10.5}, True),
         ({"budget_duration": "1h", "max_budget": "10.5", "max_tokens": None, "enforcement": "strict"}, True),
-        ({"budget_duration": "30d", "max_requests": 0, "reset_at": "2026-11-23T14:00:00Z"}, True),
+        ({"budget_duration": "30d", "max_requests": 0, "reset_at": "2037-11-23T14:00:00Z"}, True),
         ({"budget_duration": "1h"}, False),
         ({"max_budget": 1}, False),
         ({"budget_duration": "1 hour", "max_budget": 1}, False),

@@ -20,7 +20,7 @@ LIMITS: list[dict[str, Any]] = [
     {"model_max_budget": {}},
     {"timezone": "Asia/Tokyo"},
     {"spend": 0},
-    {"temp_budget_increase": 5, "temp_budget_expiry": "2030-01-01"},
+    {"temp_budget_increase": 5, "temp_budget_expiry": "2038-01-01"},
     {"models": []},
     {"tags": []},
     {"allowed_routes": []},

@@ -50,7 +50,7 @@ def test_limits_and_resets_can_be_read(browser: Client) -> None:
     make()
     text = page(browser, "/admin/keys/key/?q=k1")
     assert "$10.00 per 1h, $500.0005 per 30d (strict), 1,000 requests per 1m" in text
-    assert "1h at 2026-11-23 14:00:00, 30d at 2026-12-01 00:00:00, 1m at 2026-11-23 13:07:00" in text
+    assert "1h at 2037-11-23 14:00:00, 30d at 2037-12-01 00:00:00, 1m at 2037-11-23 13:07:00" in text
     assert "$5.00 in all" in page(browser, "/admin/teams/team/")
 
 

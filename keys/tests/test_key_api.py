@@ -124,7 +124,7 @@ def _validator(schema: str) -> Any:
 
 def echoed(fields: dict[str, Any]) -> dict[str, Any]:
     """What a row says of these fields."""
-    limits = [{"budget_duration": "1h", "max_budget": Decimal("1.5"), "reset_at": "2026-11-23T14:00:00Z"}]
+    limits = [{"budget_duration": "1h", "max_budget": Decimal("1.5"), "reset_at": "2037-11-23T14:00:00Z"}]
     gone = {"duration", "policies"}
     return {name: value for name, value in fields.items() if name not in gone} | {"budget_limits": limits}
 
@@ -193,8 +193,8 @@ def test_a_key_for_a_service_belongs_to_its_team_and_to_no_user(api: Api) -> Non
 def test_keys_of_members_live_as_long_as_their_team_says(api: Api) -> None:
     Team.objects.update(member_key_duration="7d")
     people.user("stranger")
-    assert api.post("/key/generate", team_id="t1", user_id="u1")["expires"] == "2026-11-30T13:06:59.126000Z"
-    assert api.post("/key/generate", team_id="t1", user_id="u1", duration="1h")["expires"].startswith("2026-11-23T14")
+    assert api.post("/key/generate", team_id="t1", user_id="u1")["expires"] == "2037-11-30T13:06:59.126000Z"
+    assert api.post("/key/generate", team_id="t1", user_id="u1", duration="1h")["expires"].startswith("2037-11-23T14")
     assert api.post("/key/generate", team_id="t1", user_id="u1", duration="-1")["expires"] is None
     assert api.post("/key/generate", team_id="t1", user_id="stranger")["expires"] is None
     assert api.post("/key/generate", team_id="t1")["expires"] is None
@@ -212,7 +212,7 @@ def test_spend_is_corrected_through_the_ledger(api: Api) -> None:
 
 def test_a_temporary_increase_raises_every_limit_in_usd_until_the_next_one(api: Api) -> None:
     made = api.post("/key/generate", max_budget=5, budget_limits=[{"budget_duration": "1h", "max_budget": 1}])
-    until = "2026-11-25T00:00:00Z"
+    until = "2037-11-25T00:00:00Z"
     row = api.post("/key/update", key=made["key"], temp_budget_increase=10, temp_budget_expiry=until)
     assert (row["temp_budget_increase"], row["temp_budget_expiry"]) == (Decimal("10.0"), until)
     row = api.post("/key/update", key=made["key"], temp_budget_increase="2.5", temp_budget_expiry=until)
@@ -288,7 +288,7 @@ def test_a_deleted_key_can_still_be_read(api: Api) -> None:
     assert (info["status"], info["deleted_by"], info["deleted_at"]) == (
         "deleted",
         "master key",
-        "2026-11-23T13:06:59.126000Z",
+        "2037-11-23T13:06:59.126000Z",
     )
     assert (info["spend"], info["max_budget"], info["key_alias"]) == (Decimal("0.00022"), Decimal("10.0"), "gone")
     listed = api.get("/key/list", status="deleted", return_full_object="true")
@@ -335,7 +335,7 @@ def test_a_rotated_key_keeps_everything_but_its_text(api: Api, monkeypatch: pyte
     assert rotated["key"] != made["key"]
     assert (rotated["token"], rotated["key_name"]) == (hash_key(rotated["key"]), f"sk-...{rotated['key'][-4:]}")
     assert (rotated["rotation_count"], rotated["max_budget"], rotated["id"]) == (1, Decimal("11.0"), made["id"])
-    assert rotated["previous_key_until"] == "2026-11-24T13:06:59.126000Z"
+    assert rotated["previous_key_until"] == "2037-11-24T13:06:59.126000Z"
     after: dict[str, Any] = dict(Key.objects.values().get())
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {
@@ -428,7 +428,7 @@ def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
     assert found(status="active") == ["alphabet", "beta", "alpha"]
     assert found(status="expired") == []
     assert found(expires="never") == ["alphabet", "beta"]
-    assert found(expires="2026-11-24") == ["alpha"]
+    assert found(expires="2037-11-24") == ["alpha"]
     page = api.get("/key/list", size="3", page="2")
     assert (len(page["keys"]), page["total_count"], page["current_page"], page["total_pages"]) == (1, 4, 2, 2)
     beyond = api.get("/key/list", size="3", page="9")

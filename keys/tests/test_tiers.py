@@ -94,10 +94,10 @@ def test_a_tier_takes_every_field_and_answers_it_everywhere(api: Api) -> None:
     made = api.post("/budget/new", budget_id="b1", budget_reset_at="2030-01-01T00:00:00Z", **TIER)
     conforms("Budget", made)
     assert made.keys() >= ROW
-    limits = [{"budget_duration": "1h", "max_budget": Decimal("2.0"), "reset_at": "2026-11-23T14:00:00Z"}]
+    limits = [{"budget_duration": "1h", "max_budget": Decimal("2.0"), "reset_at": "2037-11-23T14:00:00Z"}]
     for row in (made, api.send_list("/budget/info", {"budgets": ["nobody", "b1"]})[0], api.get_list("/budget/list")[0]):
         assert {name: row[name] for name in TIER} == TIER | {"budget_limits": limits}
-        assert row["budget_reset_at"] == "2026-11-24T00:00:00Z"
+        assert row["budget_reset_at"] == "2037-11-24T00:00:00Z"
         assert (row["created_by"], row["updated_by"]) == ("master key", "master key")
     settings = {each["field_name"]: each for each in api.get_list("/budget/settings?budget_id=b1")}
     assert settings["max_budget"]["field_value"] == Decimal("20.5")
@@ -206,7 +206,7 @@ def test_a_grant_raises_one_limit_for_some_windows(
     conforms("LimitGrant", answer)
     assert told == [f"key:{made['token']}"]
     assert (answer["scope_id"], answer["budget_duration"], answer["unit"]) == (made["id"], "1h", "usd")
-    assert (answer["amount"], answer["until"]) == (Decimal("2.5"), "2026-11-23T16:00:00Z")
+    assert (answer["amount"], answer["until"]) == (Decimal("2.5"), "2037-11-23T16:00:00Z")
     info = api.get("/key/info", key=made["key"])["info"]
     assert info["budget_limits_usage"]["1h"]["max_budget"] == Decimal("3.5")
     assert info["grants"] == [answer]
@@ -221,10 +221,10 @@ def test_a_grant_raises_one_limit_for_some_windows(
 
 def test_a_revoked_grant_raises_nothing_any_more(api: Api) -> None:
     made = api.post("/key/generate", **LIMITS)
-    grant = api.post("/budget/grant", scope="key", scope_id=made["token"], amount=1, until="2027-01-01")
+    grant = api.post("/budget/grant", scope="key", scope_id=made["token"], amount=1, until="2038-01-01")
     assert grant["budget_duration"] is None
     ended = api.post("/budget/grant/revoke", id=grant["id"])
-    assert ended["until"] == "2026-11-23T13:06:59.126000Z"
+    assert ended["until"] == "2037-11-23T13:06:59.126000Z"
     assert api.post("/budget/grant/revoke", id=grant["id"]) == ended
     assert api.get("/budget/grants", scope="key", scope_id=made["token"]) == {"grants": []}
     assert Change.objects.filter(action="revoke_grant").count() == 1
@@ -262,7 +262,7 @@ def test_every_kind_of_scope_can_be_raised_also_where_the_limit_is_its_tiers(
             {"amount": 1, "model": "gpt-4o"},
             {"amount": 2, "unit": "parallel"},
         ):
-            api.post("/budget/grant", scope=kind, scope_id=scope_id, until="2027-01-01", **fields)
+            api.post("/budget/grant", scope=kind, scope_id=scope_id, until="2038-01-01", **fields)
     assert told == [subject] * 4
     assert len(api.get("/budget/grants", scope=kind, scope_id=scope_id)["grants"]) == 4
     api.refusal("/budget/grant", {"scope": kind, "scope_id": "nobody", "amount": 1, "windows": 1}, status=404)
@@ -272,23 +272,23 @@ def test_every_kind_of_scope_can_be_raised_also_where_the_limit_is_its_tiers(
     ("body", "param"),
     [
         ({}, "until"),
-        ({"until": "2027-01-01", "windows": 1}, "until"),
+        ({"until": "2038-01-01", "windows": 1}, "until"),
         ({"until": "2020-01-01"}, "until"),
         ({"until": "soon"}, "until"),
         ({"windows": 1}, "windows"),
         ({"windows": 0, "budget_duration": "1h"}, "windows"),
         ({"windows": 1, "unit": "usd"}, "windows"),
-        ({"until": "2027-01-01", "budget_duration": "1d"}, "budget_duration"),
-        ({"until": "2027-01-01", "budget_duration": "1h", "unit": "tokens"}, "budget_duration"),
-        ({"until": "2027-01-01", "budget_duration": "zz"}, "budget_duration"),
-        ({"until": "2027-01-01", "model": "gpt-4o"}, "model"),
-        ({"until": "2027-01-01", "unit": "euro"}, "unit"),
-        ({"until": "2027-01-01", "amount": 0}, "amount"),
-        ({"until": "2027-01-01", "amount": -1}, "amount"),
-        ({"until": "2027-01-01", "amount": "much"}, "amount"),
-        ({"until": "2027-01-01", "amount": 1.5, "unit": "requests", "budget_duration": "1m"}, "amount"),
-        ({"until": "2027-01-01", "amount": 9_007_199}, "amount"),
-        ({"until": "2027-01-01", "scope": "gateway"}, "scope"),
+        ({"until": "2038-01-01", "budget_duration": "1d"}, "budget_duration"),
+        ({"until": "2038-01-01", "budget_duration": "1h", "unit": "tokens"}, "budget_duration"),
+        ({"until": "2038-01-01", "budget_duration": "zz"}, "budget_duration"),
+        ({"until": "2038-01-01", "model": "gpt-4o"}, "model"),
+        ({"until": "2038-01-01", "unit": "euro"}, "unit"),
+        ({"until": "2038-01-01", "amount": 0}, "amount"),
+        ({"until": "2038-01-01", "amount": -1}, "amount"),
+        ({"until": "2038-01-01", "amount": "much"}, "amount"),
+        ({"until": "2038-01-01", "amount": 1.5, "unit": "requests", "budget_duration": "1m"}, "amount"),
+        ({"until": "2038-01-01", "amount": 9_007_199}, "amount"),
+        ({"until": "2038-01-01", "scope": "gateway"}, "scope"),
     ],
     ids=str,
 )
@@ -303,7 +303,7 @@ def test_what_is_wrong_with_a_grant_is_named(api: Api, body: dict[str, object], 
 
 def test_the_sum_of_grants_stays_countable(api: Api) -> None:
     made = api.post("/key/generate", max_budget=1)
-    body = {"scope": "key", "scope_id": made["token"], "amount": 4_500_000, "until": "2027-01-01"}
+    body = {"scope": "key", "scope_id": made["token"], "amount": 4_500_000, "until": "2038-01-01"}
     api.post("/budget/grant", **body)
     error = api.refusal("/budget/grant", body | {"amount": 4_600_000})
     assert "allowed is 4507198.254740991 USD" in error["message"]
@@ -312,7 +312,7 @@ def test_the_sum_of_grants_stays_countable(api: Api) -> None:
 def test_a_scope_without_limits_cannot_be_raised(api: Api) -> None:
     made = api.post("/key/generate")
     error = api.refusal(
-        "/budget/grant", {"scope": "key", "scope_id": made["token"], "amount": 1, "until": "2027-01-01"}
+        "/budget/grant", {"scope": "key", "scope_id": made["token"], "amount": 1, "until": "2038-01-01"}
     )
     assert (error["param"], error["message"].endswith("has none")) == ("scope_id", True)
 
@@ -325,7 +325,7 @@ def test_limits_are_raised_by_those_whose_business_they_are(api: Api) -> None:
     made = api.post("/key/generate", user_id="owner", team_id="t1", **LIMITS)
 
     def status(actor: Actor, kind: str, scope_id: str) -> int:
-        body = {"scope": kind, "scope_id": scope_id, "amount": 1, "until": "2027-01-01"}
+        body = {"scope": kind, "scope_id": scope_id, "amount": 1, "until": "2038-01-01"}
         return int(ActorApi(actor).send("/budget/grant", body).status_code)
 
     key = Key.objects.get(id=made["id"])
@@ -360,8 +360,8 @@ def test_the_audit_is_filtered_and_paged(api: Api) -> None:
 
     assert found() == ["budget create", "key create", "key update"]
     assert found(subject_kind="key") == found(subject_id=made["id"]) == ["key create", "key update"]
-    assert found(actor="somebody") == found(action="update") == found(end_date="2026-11-21") == ["key update"]
-    assert found(start_date="2026-11-22") == ["budget create", "key create"]
+    assert found(actor="somebody") == found(action="update") == found(end_date="2037-11-21") == ["key update"]
+    assert found(start_date="2037-11-22") == ["budget create", "key create"]
     [change] = api.get("/audit/changes", action="update")["changes"]
     assert (change["before"], change["after"]) == ({"max_budget": "1.0"}, {"max_budget": "2.0"})
     page = api.get("/audit/changes", page="2", page_size="2")

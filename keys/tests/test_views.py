@@ -35,14 +35,14 @@ def test_the_first_curl_answers_with_the_key_and_both_resets(db: None) -> None:
     answer = answer_of(response)
     assert response.headers["Content-Type"] == "application/json"
     assert (
-        b'"budget_limits":[{"budget_duration":"1h","max_budget":10.0,"reset_at":"2026-11-23T14:00:00Z"},'
-        b'{"budget_duration":"30d","max_budget":500.0,"reset_at":"2026-12-01T00:00:00Z"}]'
+        b'"budget_limits":[{"budget_duration":"1h","max_budget":10.0,"reset_at":"2037-11-23T14:00:00Z"},'
+        b'{"budget_duration":"30d","max_budget":500.0,"reset_at":"2037-12-01T00:00:00Z"}]'
     ) in response.content
     key = answer["key"]
     assert key.startswith("sk-")
     assert answer["token"] == answer["token_id"] == hash_key(key)
     assert answer["key_name"] == f"sk-...{key[-4:]}"
-    assert answer["created_at"] == answer["updated_at"] == "2026-11-23T13:06:59.126000Z"
+    assert answer["created_at"] == answer["updated_at"] == "2037-11-23T13:06:59.126000Z"
 
 
 def test_a_new_key_answers_in_the_shape_that_clients_know(api: Api) -> None:
@@ -98,18 +98,18 @@ def test_a_key_with_everything_keeps_everything(api: Api) -> None:
     info = api.get("/key/info", key=made["key"])["info"]
     assert info["max_budget"] == Decimal("12.000000001")
     assert info["budget_duration"] == "1d"
-    assert info["budget_reset_at"] == "2026-11-23T23:00:00Z"
+    assert info["budget_reset_at"] == "2037-11-23T23:00:00Z"
     assert info["budget_limits"] == [
         {
             "budget_duration": "hourly",
             "max_requests": 100,
-            "reset_at": "2026-11-23T14:00:00Z",
+            "reset_at": "2037-11-23T14:00:00Z",
             "enforcement": "strict",
         }
     ]
     assert (info["timezone"], info["week_start"]) == ("Europe/Berlin", "sunday")
     assert (info["team_id"], info["blocked"], info["status"]) == ("t1", True, "revoked")
-    assert info["expires"] == "2026-12-23T13:06:59.126000Z"
+    assert info["expires"] == "2037-12-23T13:06:59.126000Z"
 
 
 def test_info_says_what_every_window_has_spent(api: Api) -> None:
@@ -128,8 +128,8 @@ def test_info_says_what_every_window_has_spent(api: Api) -> None:
             "max_budget": Decimal("10.0"),
             "remaining": Decimal("9.99978"),
             "granted": Decimal("0.0"),
-            "window_start": "2026-11-23T13:00:00Z",
-            "reset_at": "2026-11-23T14:00:00Z",
+            "window_start": "2037-11-23T13:00:00Z",
+            "reset_at": "2037-11-23T14:00:00Z",
         },
         "30d": {
             "current_spend": Decimal("501.000000001"),
@@ -137,15 +137,15 @@ def test_info_says_what_every_window_has_spent(api: Api) -> None:
             "max_budget": Decimal("500.0"),
             "remaining": Decimal("0.0"),
             "granted": Decimal("0.0"),
-            "window_start": "2026-11-01T00:00:00Z",
-            "reset_at": "2026-12-01T00:00:00Z",
+            "window_start": "2037-11-01T00:00:00Z",
+            "reset_at": "2037-12-01T00:00:00Z",
         },
     }
     assert info["spend"] == info["total_spend"] == Decimal("600.000000001")
     assert info["budget_limits"][0] == {
         "budget_duration": "1h",
         "max_budget": Decimal("10.0"),
-        "reset_at": "2026-11-23T14:00:00Z",
+        "reset_at": "2037-11-23T14:00:00Z",
     }
     assert "key" not in info
 
@@ -158,7 +158,7 @@ def test_spend_is_that_of_the_single_window_and_total_spend_that_of_all_time(api
     info = api.get("/key/info", key=made["token"])["info"]
     assert (info["spend"], info["total_spend"]) == (Decimal("0.00022"), Decimal("7.0"))
     assert (info["max_budget"], info["budget_duration"]) == (Decimal("5.0"), "1h")
-    assert info["budget_reset_at"] == "2026-11-23T14:00:00Z"
+    assert info["budget_reset_at"] == "2037-11-23T14:00:00Z"
     assert info["budget_limits_usage"] == {}
 
 
@@ -183,8 +183,8 @@ def test_resets_in_answers_are_those_of_now_even_when_no_task_has_run(
     made = api.post("/key/generate", budget_limits=TWO_WINDOWS)
     stop_clock(monkeypatch, at=NOW + timedelta(days=40))
     info = api.get("/key/info", key=made["key"])["info"]
-    assert [limit["reset_at"] for limit in info["budget_limits"]] == ["2027-01-02T14:00:00Z", "2027-02-01T00:00:00Z"]
-    assert info["budget_limits_usage"]["30d"]["window_start"] == "2027-01-01T00:00:00Z"
+    assert [limit["reset_at"] for limit in info["budget_limits"]] == ["2038-01-02T14:00:00Z", "2038-02-01T00:00:00Z"]
+    assert info["budget_limits_usage"]["30d"]["window_start"] == "2038-01-01T00:00:00Z"
 
 
 def test_update_answers_with_the_flat_row_and_takes_back_what_info_said(api: Api) -> None:
@@ -195,7 +195,7 @@ def test_update_answers_with_the_flat_row_and_takes_back_what_info_said(api: Api
     assert answer["key"] == made["key"]
     assert answer["token"] == hash_key(made["key"])
     assert answer["budget_limits"] == [
-        {"budget_duration": "1h", "max_budget": Decimal("20.25"), "reset_at": "2026-11-23T14:00:00Z"}
+        {"budget_duration": "1h", "max_budget": Decimal("20.25"), "reset_at": "2037-11-23T14:00:00Z"}
     ]
     assert answer["key_alias"] == "k1"
 

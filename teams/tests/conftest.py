@@ -4,13 +4,14 @@ import pytest
 import redis
 from django.conf import LazySettings
 
-from tests.api import Api, stop_clock, use_told_ledger
+from tests.api import Api, pass_the_table, stop_clock, use_told_ledger
 
 
 @pytest.fixture(autouse=True)
 def _surroundings(valkey: redis.Redis, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     use_told_ledger(settings)
     stop_clock(monkeypatch)
+    pass_the_table(monkeypatch)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def sample(name: str, kind: str) -> object:
         "password": "a long password",
         "soft_budget": 1,
         "max_budget": 5,
-        "temp_budget_expiry": "2027-01-01",
+        "temp_budget_expiry": "2038-01-01",
         "budget_id": None,
         "team_id": "t1",
         "teams": ["t1"],

@@ -25,7 +25,7 @@ NEEDS: dict[str, dict[str, object]] = {
     "budget_duration": {"max_budget": 5},
     "soft_budget": {"max_budget": 5},
     "team_member_budget_duration": {"team_member_budget": 5},
-    "temp_budget_increase": {"temp_budget_expiry": "2027-01-01"},
+    "temp_budget_increase": {"temp_budget_expiry": "2038-01-01"},
     "temp_budget_expiry": {"temp_budget_increase": 5},
 }
 UNSEEN = {

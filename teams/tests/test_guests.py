@@ -26,7 +26,7 @@ def tier(budget_id: str = "gold") -> None:
     Budget.objects.create(
         budget_id=budget_id,
         max_budget_nanousd=7_000_000_000,
-        counted_since={"usd/lifetime": "2026-11-01T00:00:00Z"},
+        counted_since={"usd/lifetime": "2037-11-01T00:00:00Z"},
         created_at=NOW,
         created_by="x",
         updated_at=NOW,
@@ -37,7 +37,7 @@ def tier(budget_id: str = "gold") -> None:
 @pytest.mark.parametrize("noun", ["customer", "end_user"])
 def test_a_customer_lives_under_both_names(api: Api, noun: str) -> None:
     made = api.post(f"/{noun}/new", user_id="c1", alias="C", max_budget=5, budget_duration="1d", budget_limits=HOUR)
-    assert (made["litellm_budget_table"]["max_budget"], made["budget_reset_at"]) == (5, "2026-11-24T00:00:00Z")
+    assert (made["litellm_budget_table"]["max_budget"], made["budget_reset_at"]) == (5, "2037-11-24T00:00:00Z")
     assert api.get(f"/{noun}/info", end_user_id="c1") == made
     changed = api.post(f"/{noun}/update", user_id="c1", default_model="gpt-4o", models=["gpt-4o"], rpm_limit=5)
     assert (changed["default_model"], changed["models"], changed["rpm_limit"]) == ("gpt-4o", ["gpt-4o"], 5)
@@ -55,7 +55,7 @@ def test_a_customer_lives_under_both_names(api: Api, noun: str) -> None:
 def test_a_customer_shows_spends_and_windows(api: Api) -> None:
     api.post("/customer/new", user_id="c1", budget_limits=HOUR)
     ledger_says("c1", spent=2_000_000_000)
-    ledger_says("c1", spent=1_000_000_000, start_ms=1795438800000)
+    ledger_says("c1", spent=1_000_000_000, start_ms=2142594000000)
     info = api.get("/customer/info", end_user_id="c1")
     assert (info["spend"], info["budget_limits_usage"]["1h"]["current_spend"]) == (2, 1)
 

@@ -110,7 +110,7 @@ def test_a_membership_has_windows_of_its_own_with_usage(api: Api) -> None:
     assert membership["max_budget_in_team"] == membership["max_budget"] == 5
     assert membership["budget_source"] == "custom"
     ledger_says("u1/t1", spent=3_000_000_000)
-    ledger_says("u1/t1", spent=220_000, start_ms=1795438800000)
+    ledger_says("u1/t1", spent=220_000, start_ms=2142594000000)
     [membership] = api.get("/team/info", team_id="t1")["team_memberships"]
     assert membership["total_spend"] == 3
     assert membership["budget_limits_usage"]["1h"]["current_spend"] == Decimal("0.00022")
@@ -213,9 +213,9 @@ def test_update_changes_role_limits_and_models_of_a_member(api: Api) -> None:
 def test_a_temporary_increase_raises_every_usd_limit_until_it_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     add(api, {"user_id": "u1"}, max_budget_in_team=2, budget_limits=HOUR)
     body = {"team_id": "t1", "user_id": "u1"}
-    api.post("/team/member_update", **body, temp_budget_increase=1, temp_budget_expiry="2026-12-01T00:00:00Z")
-    answer = api.post("/team/member_update", **body, temp_budget_increase=5, temp_budget_expiry="2026-12-01T00:00:00Z")
-    assert (answer["temp_budget_increase"], answer["temp_budget_expiry"]) == (5, "2026-12-01T00:00:00Z")
+    api.post("/team/member_update", **body, temp_budget_increase=1, temp_budget_expiry="2037-12-01T00:00:00Z")
+    answer = api.post("/team/member_update", **body, temp_budget_increase=5, temp_budget_expiry="2037-12-01T00:00:00Z")
+    assert (answer["temp_budget_increase"], answer["temp_budget_expiry"]) == (5, "2037-12-01T00:00:00Z")
     [grant] = Grant.objects.filter(ends_at__gt=NOW)
     assert (grant.scope_kind, grant.scope_id, grant.identity) == ("member", "u1/t1", "")
     assert [each.raises[0].amount for each in limits_of("u1").limits] == [5_000_000_000] * 2
@@ -237,9 +237,9 @@ def test_a_temporary_increase_raises_every_usd_limit_until_it_ends(api: Api, mon
     ("fields", "param"),
     [
         ({"temp_budget_increase": 5}, "temp_budget_expiry"),
-        ({"temp_budget_expiry": "2027-01-01"}, "temp_budget_increase"),
+        ({"temp_budget_expiry": "2038-01-01"}, "temp_budget_increase"),
         ({"temp_budget_increase": 5, "temp_budget_expiry": "2020-01-01"}, "temp_budget_expiry"),
-        ({"temp_budget_increase": 0, "temp_budget_expiry": "2027-01-01"}, "temp_budget_increase"),
+        ({"temp_budget_increase": 0, "temp_budget_expiry": "2038-01-01"}, "temp_budget_increase"),
         ({"temp_budget_increase": 5, "temp_budget_expiry": "soon"}, "temp_budget_expiry"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_new_team_answers_in_the_shape_that_clients_know(api: Api) -> None:
         "max_budget": Decimal("100.0"),
         "soft_budget": None,
         "budget_duration": "30d",
-        "budget_limits": [{"budget_duration": "1h", "max_budget": Decimal("10.0"), "reset_at": "2026-11-23T14:00:00Z"}],
+        "budget_limits": [{"budget_duration": "1h", "max_budget": Decimal("10.0"), "reset_at": "2037-11-23T14:00:00Z"}],
         "models": [],
         "blocked": False,
         "router_settings": {},
@@ -60,7 +60,7 @@ def test_a_new_team_answers_in_the_shape_that_clients_know(api: Api) -> None:
         "spend": Decimal("0.0"),
         "total_spend": Decimal("0.0"),
         "max_parallel_requests": None,
-        "budget_reset_at": "2026-12-01T00:00:00Z",
+        "budget_reset_at": "2037-12-01T00:00:00Z",
         "model_id": None,
         "model_spend": {},
         "model_max_budget": {},
@@ -74,8 +74,8 @@ def test_a_new_team_answers_in_the_shape_that_clients_know(api: Api) -> None:
         "object_permission_id": None,
         "timezone": "UTC",
         "week_start": "monday",
-        "updated_at": "2026-11-23T13:06:59.126000Z",
-        "created_at": "2026-11-23T13:06:59.126000Z",
+        "updated_at": "2037-11-23T13:06:59.126000Z",
+        "created_at": "2037-11-23T13:06:59.126000Z",
     }
     assert answer == expected
 
@@ -94,10 +94,10 @@ def test_update_changes_what_it_names_and_answers_with_the_row(api: Api, monkeyp
     data = answer["data"]
     assert (data["team_alias"], data["spend"]) == ("T1", Decimal("1.5"))
     assert data["budget_limits"] == [
-        {"budget_duration": "1h", "max_budget": Decimal("20.0"), "reset_at": "2026-11-23T15:00:00Z"}
+        {"budget_duration": "1h", "max_budget": Decimal("20.0"), "reset_at": "2037-11-23T15:00:00Z"}
     ]
-    assert (data["created_at"], data["updated_at"]) == ("2026-11-23T13:06:59.126000Z", "2026-11-23T14:06:59.126000Z")
-    assert Team.objects.get().counted_since == {"usd/1h": "2026-11-23T13:06:59.126000Z"}
+    assert (data["created_at"], data["updated_at"]) == ("2037-11-23T13:06:59.126000Z", "2037-11-23T14:06:59.126000Z")
+    assert Team.objects.get().counted_since == {"usd/1h": "2037-11-23T13:06:59.126000Z"}
 
 
 @pytest.mark.parametrize("nothing", [None, []])

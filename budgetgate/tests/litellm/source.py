@@ -31,7 +31,7 @@ _NEEDED: dict[str, dict[str, object]] = {
     "ModelTable": _MADE,
     "ProxyModelTable": {**_MADE, "litellm_params": {}},
     "OrganizationTable": {**_MADE, "organization_alias": "o", "budget_id": "b"},
-    "BudgetWindowSpend": {"updated_at": "2026-11-23"},
+    "BudgetWindowSpend": {"updated_at": "2037-11-23"},
 }
 
 

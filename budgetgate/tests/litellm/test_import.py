@@ -197,7 +197,7 @@ def test_spends_are_those_of_the_open_windows(
         total_spend=70.00000000049,
         max_budget=20.0,
         budget_duration="1d",
-        budget_reset_at="2026-11-24",
+        budget_reset_at="2037-11-24",
         budget_limits=[hour, month],
     )
     late = litellm.key(
@@ -205,7 +205,7 @@ def test_spends_are_those_of_the_open_windows(
         spend=5.0,
         max_budget=1.0,
         budget_duration="1h",
-        budget_reset_at="2026-11-23",
+        budget_reset_at="2037-11-23",
     )
     for duration, started_at, spend in (
         ("1h", NOW - timedelta(minutes=7), 0.1 + 0.2),
@@ -219,7 +219,7 @@ def test_spends_are_those_of_the_open_windows(
             window_start=started_at.replace(tzinfo=None),
             spend=spend,
         )
-    stale = {"window_duration": "1h", "window_start": "2026-11-22", "spend": 99.0}
+    stale = {"window_duration": "1h", "window_start": "2037-11-22", "spend": 99.0}
     litellm.add("BudgetWindowSpend", entity_type="team", entity_id="t1", **stale)
     litellm.add("TeamTable", team_id="t1", spend=4.0, budget_limits=[hour])
     import_all()
@@ -253,7 +253,7 @@ def test_a_second_run_changes_nothing(
     litellm.add("TeamTable", team_id="t1", admins=["u1"], budget_limits=[{"budget_duration": "xx", "max_budget": 1}])
     litellm.add("EndUserTable", user_id="c1", budget_id="gold")
     litellm.add("TagTable", tag_name="prod")
-    litellm.key(TEXT, team_id="t1", user_id="u1", metadata={"a": 1.5}, expires="2027-01-01", key_alias="k")
+    litellm.key(TEXT, team_id="t1", user_id="u1", metadata={"a": 1.5}, expires="2038-01-01", key_alias="k")
     litellm.key("sk-twin-twin-twin-twin", team_id="t1", key_alias="k")
     import_all()
     before = [list(model.objects.values()) for model in (Budget, User, Team, Member, Customer, Tag, Key, Change)]
@@ -325,7 +325,7 @@ def test_an_older_version_with_fewer_tables_and_columns_is_read_too(litellm: Lit
 
 def test_the_text_before_a_rotation_goes_on_working_as_long_as_there(litellm: LiteLLM, import_all: Import) -> None:
     token = litellm.key(TEXT)
-    until = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+    until = NOW.replace(tzinfo=None) + timedelta(days=1)
     litellm.add("DeprecatedVerificationToken", id="d1", token=hash_of("sk-old"), active_token_id=token, revoke_at=until)
     import_all()
     assert load_profile(hash_of("sk-old"), now=NOW) is not None

@@ -39,7 +39,7 @@ def test_windows_show_what_they_did_in_litellm(litellm: LiteLLM) -> None:
     pytest.importorskip("ledger.adjustments")
     limits = [{"budget_duration": "1h", "max_budget": 10}, {"budget_duration": "30d", "max_budget": 500}]
     token = litellm.key("sk-a-a-a-a-a-a-a-a", spend=70.0, budget_limits=limits)
-    for duration, started_at, spend in (("1h", "2026-11-23 13:00", 3.5), ("30d", "2026-11-01", 12.25)):
+    for duration, started_at, spend in (("1h", "2037-11-23 13:00", 3.5), ("30d", "2037-11-01", 12.25)):
         litellm.add(
             "BudgetWindowSpend",
             entity_type="key",
