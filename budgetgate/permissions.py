@@ -81,7 +81,6 @@ KEYS: dict[Address, Rights] = {
     ("POST", "key/<str:key>/regenerate"): WRITE,
     ("POST", "key/<str:key>/reset_spend"): WRITE,
     ("POST", "key/health"): READ_SELF,
-    ("GET", "key/spend/report"): READ,
 }
 
 TEAMS: dict[Address, Rights] = {
@@ -174,7 +173,6 @@ SPEND: dict[Address, Rights] = {
 MODELS: dict[Address, Rights] = {
     ("GET", "model/info"): ANY_KEY,
     ("GET", "v1/model/info"): ANY_KEY,
-    ("GET", "v2/model/info"): ANY_KEY,
     ("GET", "model_group/info"): ANY_KEY,
     ("POST", "model/new"): ADMIN_WRITE,
     ("POST", "model/update"): ADMIN_WRITE,

@@ -84,5 +84,11 @@ class TagNameSerializer(RequestSerializer):
     name = TextField(required=True, max_length=128, help_text="Which tag.")
 
 
+class AvailableTeamsQuery(QuerySerializer):
+    """GET /team/available."""
+
+    not_yet: ClassVar = {"response_model": ""}
+
+
 class NoQuery(QuerySerializer):
     """A GET without parameters."""

@@ -24,7 +24,7 @@ from teams.answers import (
     permissions_answer,
     team_row,
 )
-from teams.guest_serializers import NoQuery
+from teams.guest_serializers import AvailableTeamsQuery
 from teams.member_services import NewMember, create_team_of, members_of
 from teams.models import Member, Team
 from teams.serializers import (
@@ -197,9 +197,9 @@ def _set_models(request: Request, *, added: bool) -> Team:
 class AvailableTeams(APIView):
     """The teams that the caller may join with /team/member_add."""
 
-    @documented("List the teams that one may join", query=NoQuery, answer=AVAILABLE_ANSWER)
+    @documented("List the teams that one may join", query=AvailableTeamsQuery, answer=AVAILABLE_ANSWER)
     def get(self, request: Request) -> Response:
-        parameters_of(NoQuery, request)
+        parameters_of(AvailableTeamsQuery, request)
         teams = Team.objects.filter(is_available=True).exclude(team_id__in=actor_of(request).teams)
         rows = teams.annotate(members_count=Count("members")).order_by("team_id")[:AVAILABLE_MAX]
         return Response(

@@ -7,7 +7,6 @@ from django.test import Client
 
 from budgets.actors import Role
 from teams.models import User
-from tests.permission_cases import COMPLETE
 
 pytestmark = pytest.mark.django_db
 
@@ -39,14 +38,12 @@ def test_a_proxy_admin_works_there() -> None:
     assert not Group.objects.exists()
 
 
-@pytest.mark.skipif(not COMPLETE, reason="the permissions of viewers are not there yet")
 @pytest.mark.parametrize("path", LISTS)
 def test_a_viewer_sees_every_list_and_adds_nothing(path: str, viewer: Client) -> None:
     assert viewer.get(path).status_code == 200
     assert viewer.get(f"{path}add/").status_code == 403
 
 
-@pytest.mark.skipif(not COMPLETE, reason="the permissions of viewers are not there yet")
 def test_a_viewer_changes_and_deletes_nothing(viewer: Client) -> None:
     group = Group.objects.create(name="a")
     page = f"/admin/auth/group/{group.pk}"
