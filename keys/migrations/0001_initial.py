@@ -2,7 +2,9 @@
 
 import budgets.exact
 import django.db.models.deletion
+import django.contrib.postgres.indexes
 import uuid
+from django.conf import settings
 from django.db import migrations, models
 
 
@@ -11,7 +13,8 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('budgets', '0001_initial'),
+        ("budgets", "0001_initial"),
+        ("teams", "0001_initial"),
     ]
 
     operations = [
@@ -75,5 +78,71 @@ class Migration(migrations.Migration):
                 ('updated_by', models.CharField(blank=True, default='', max_length=255)),
                 ('budget', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='budgets.budget')),
             ],
+        ),
+        migrations.AddField(
+            model_name='key',
+            name='team',
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='keys', to='teams.team'),
+        ),
+        migrations.AddField(
+            model_name='key',
+            name='user',
+            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='keys', to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(condition=models.Q(('next_reset_at__isnull', False)), fields=['next_reset_at'], name='keys_next_reset'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['-created_at', 'id'], name='keys_recent'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['-updated_at', 'id'], name='keys_changed'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['-expires_at', 'id'], name='keys_expiring'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['-max_budget_nanousd', 'id'], name='keys_largest'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['-key_alias', 'id'], name='keys_by_alias'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['created_by'], name='keys_created_by', opclasses=['varchar_pattern_ops']),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=django.contrib.postgres.indexes.GinIndex(fields=['noted'], name='keys_noted', opclasses=['jsonb_path_ops']),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['team', '-created_at'], name='keys_of_team'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(fields=['user', '-created_at'], name='keys_of_user'),
+        ),
+        migrations.AddIndex(
+            model_name='key',
+            index=models.Index(condition=models.Q(('previous_token_hash__isnull', False)), fields=['previous_token_hash'], name='keys_previous_token_hash'),
+        ),
+        migrations.AddConstraint(
+            model_name='key',
+            constraint=models.UniqueConstraint(fields=('token_hash',), name='keys_token_hash_once', opclasses=['varchar_pattern_ops']),
+        ),
+        migrations.AddConstraint(
+            model_name='key',
+            constraint=models.UniqueConstraint(fields=('key_alias', 'team'), name='keys_alias_once_per_team'),
+        ),
+        migrations.AddConstraint(
+            model_name='key',
+            constraint=models.UniqueConstraint(condition=models.Q(('team__isnull', True)), fields=('key_alias',), name='keys_alias_once_without_team'),
         ),
     ]
