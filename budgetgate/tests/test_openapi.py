@@ -95,12 +95,12 @@ def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> Non
 
 
 def test_no_two_requests_and_no_request_and_record_share_a_name() -> None:
-    requests = [cls.__name__.removesuffix("Serializer") for cls in subclasses(RequestSerializer)]
+    requests = [cls.__name__.removesuffix("Serializer") for cls in {*subclasses(RequestSerializer)}]
     assert sorted(requests) == sorted({*requests} - RECORDS.keys())
 
 
 def subclasses(cls: type[RequestSerializer]) -> Iterator[type[RequestSerializer]]:
-    """Every request that is no query; queries are no components."""
+    """Every request that is no query, once for each base that it has; queries are no components."""
     for subclass in cls.__subclasses__():
         if not issubclass(subclass, QuerySerializer) and ".tests." not in subclass.__module__:
             yield subclass
