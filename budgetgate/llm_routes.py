@@ -125,7 +125,13 @@ def _models() -> Schema:
         {"name": name, "in": "query", "required": False, "description": said, "schema": {"type": "string"}}
         for name in PASSED_OVER
     ]
-    return {"get": _operation("List the models that the key may call", {"responses": answers}, parameters=parameters)}
+    return {
+        "get": _operation(
+            "List the models that the key may call; for the master key all",
+            {"responses": answers},
+            parameters=parameters,
+        )
+    }
 
 
 LLM_PATHS: Schema = {

@@ -281,7 +281,8 @@ Made from `budgetgate/permissions.py`. To write it anew: `python -m budgetgate.p
 - A caller is the master key (a proxy admin), a key, or a session of the dashboard. A key of a user acts as that user,
   with his role and his teams; *key* is one that is bound to no user. Members and admins of teams are internal users.
 - A key that has a list of allowed routes calls no other, whatever the table says. Customers have no access.
-- Model calls and `/v1/models` are not in here: they are for every key, within its models and limits.
+- Model calls and `/v1/models` are not in here: they are for every key, within its models and limits. The
+  master key makes no calls and sees all models.
 """
 
 

@@ -63,6 +63,7 @@ class NewModelSerializer(RequestSerializer):
 class UpdateModelSerializer(RequestSerializer):
     """POST /model/update and PATCH /model/{id}/update. null leaves everything as it is."""
 
+    id = TextField(help_text="The id of the model, as in `model_info`: one of the two is enough, both must be equal.")
     model_name = TextField(max_length=MODEL_NAME_LENGTH_MAX, help_text="The name that callers use.")
     litellm_params = ObjectField(help_text=PARAMS)
     model_info = ObjectField(help_text=INFO)

@@ -72,12 +72,14 @@ class NewModel(APIView):
 
 
 class UpdateModel(APIView):
-    """Changes what the body names, of the route whose id is in `model_info`."""
+    """Changes what the body names, of the route whose id is in `model_info` or beside it."""
 
     @documented("Change a route", request=UpdateModelSerializer, answer=ROUTE_ROW, tag="models")
     def post(self, request: Request) -> Response:
-        info = cast("dict[str, object]", request.data).get("model_info")
-        public_id = info.get("id") if isinstance(info, dict) else None
+        body = cast("dict[str, object]", request.data)
+        info = body.get("model_info")
+        inner = info.get("id") if isinstance(info, dict) else None
+        public_id = body.get("id") if inner is None else inner
         if not isinstance(public_id, str):
             raise serializers.ValidationError({"model_info.id": "it is missing; allowed is the id of a model"})
         return _updated(request, public_id)
@@ -197,6 +199,9 @@ class ChangeCredential(APIView):
 def _updated(request: Request, public_id: str) -> Response:
     body = UpdateModelSerializer(data=request.data)
     body.is_valid(raise_exception=True)
+    given = body.validated_data.get("id")
+    if given not in (None, public_id):
+        raise serializers.ValidationError({"id": f"{given!r} is another model than {public_id!r}; allowed is one id"})
     now = timezone.now()
     shown = route_entry(route_for(public_id), now=now)
     route = update_route(public_id, body.route_fields(shown=shown), now=now, by=actor_of(request))

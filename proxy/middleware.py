@@ -35,7 +35,11 @@ class BudgetMiddleware:
         self.plane = plane
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        key = await self.plane.authenticate(presented_key(request))
+        presented = presented_key(request)
+        if request.path in FREE_PATHS and self.plane.is_master_key(presented):
+            _attach(request, plane=self.plane, key=None)
+            return await self.get_response(request)
+        key = await self.plane.authenticate(presented)
         if isinstance(key, ApiError):
             return response_of(key)
         denied = route_denied(key.profile, path=request.path)
@@ -65,7 +69,7 @@ class BudgetMiddleware:
         return response
 
 
-def _attach(request: HttpRequest, *, plane: DataPlane, key: CachedKey) -> None:
+def _attach(request: HttpRequest, *, plane: DataPlane, key: CachedKey | None) -> None:
     request.plane = plane  # type: ignore[attr-defined]
     request.key = key  # type: ignore[attr-defined]
 

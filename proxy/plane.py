@@ -60,6 +60,10 @@ class PlaneSettings:
     budget_status: int = 429
 
 
+def _hash_of(presented: str) -> str:
+    return hashlib.sha256(presented.encode()).hexdigest()
+
+
 class DataPlane:
     """Everything between a request and a provider."""
 
@@ -99,8 +103,8 @@ class DataPlane:
             return errors.no_key()
         if not presented.startswith("sk-"):
             return errors.malformed_key()
-        token_hash = hashlib.sha256(presented.encode()).hexdigest()
-        if hmac.compare_digest(token_hash, self.settings.master_key_hash):
+        token_hash = _hash_of(presented)
+        if self._is_of_master_key(token_hash):
             return errors.master_key_calls()
         at_ms = now_ms()
         try:
@@ -110,6 +114,13 @@ class DataPlane:
         if key is None:
             return errors.unknown_key()
         return barred(key.profile, at_ms=at_ms) or key
+
+    def is_master_key(self, presented: str | None) -> bool:
+        """Whether it is the key that manages: it makes no calls, but sees what there is to call."""
+        return presented is not None and presented.startswith("sk-") and self._is_of_master_key(_hash_of(presented))
+
+    def _is_of_master_key(self, token_hash: str) -> bool:
+        return hmac.compare_digest(token_hash, self.settings.master_key_hash)
 
     # --- estimate -------------------------------------------------------------------------------------
 

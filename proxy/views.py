@@ -171,13 +171,12 @@ def _with_headers(
 
 
 class ModelsView(AsyncAPIView):
-    """`GET /v1/models`: the models that the calling key may use."""
+    """`GET /v1/models`: the models that the calling key may use; the master key sees all of them."""
 
     async def get(self, request: Request) -> HttpResponseBase:
         plane: DataPlane = request._request.plane  # type: ignore[attr-defined]
-        key: CachedKey = request._request.key  # type: ignore[attr-defined]
-        data = [
-            {"id": name, "object": "model", "created": MODEL_CREATED_S, "owned_by": OWNED_BY}
-            for name in models_of(key.profile, names=plane.routes.names())
-        ]
+        key: CachedKey | None = request._request.key  # type: ignore[attr-defined]
+        names = plane.routes.names()
+        listed = names if key is None else models_of(key.profile, names=names)
+        data = [{"id": name, "object": "model", "created": MODEL_CREATED_S, "owned_by": OWNED_BY} for name in listed]
         return HttpResponse(orjson.dumps({"data": data, "object": "list"}), content_type="application/json")

@@ -36,8 +36,8 @@ def test_a_credential_is_made_and_shown_without_its_key(api: Api) -> None:
         "credential_info": {"description": "ours"},
         "has_api_key": True,
         "problem": None,
-        "created_at": "2026-11-23T13:06:59.126000Z",
-        "updated_at": "2026-11-23T13:06:59.126000Z",
+        "created_at": "2037-11-23T13:06:59.126000Z",
+        "updated_at": "2037-11-23T13:06:59.126000Z",
     }
     assert api.get("/credentials") == {"success": True, "credentials": [expected]}
     assert api.get("/credentials/by_name/house") == expected

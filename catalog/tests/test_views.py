@@ -72,17 +72,17 @@ def test_a_new_model_answers_without_its_key_and_is_listed_so(api: Api) -> None:
             "blocked": False,
             "problem": None,
             "note": "ours",
-            "created_at": "2026-11-23T13:06:59.126000Z",
-            "updated_at": "2026-11-23T13:06:59.126000Z",
+            "created_at": "2037-11-23T13:06:59.126000Z",
+            "updated_at": "2037-11-23T13:06:59.126000Z",
         },
     }
     assert shown(api, "m1") == entry
     assert answer == entry | {
         "model_id": "m1",
         "blocked": False,
-        "created_at": "2026-11-23T13:06:59.126000Z",
+        "created_at": "2037-11-23T13:06:59.126000Z",
         "created_by": None,
-        "updated_at": "2026-11-23T13:06:59.126000Z",
+        "updated_at": "2037-11-23T13:06:59.126000Z",
         "updated_by": None,
     }
     assert unseal(Route.objects.get().sealed_api_key).text == "sk-house"
@@ -97,6 +97,18 @@ def test_update_changes_what_it_names(api: Api, method: str) -> None:
     assert (answer["model_name"], answer["litellm_params"]["timeout"]) == ("home", 60)
     assert (answer["model_info"]["note"], answer["litellm_params"]["api_base"]) == (1, PARAMS["api_base"])
     assert unseal(Route.objects.get().sealed_api_key).text == "sk-house"
+
+
+def test_the_id_may_stand_beside_the_parameters_as_litellms_client_sends_it(api: Api) -> None:
+    model_id = new_model(api)["model_id"]
+    for ids in ({"id": model_id}, {"id": model_id, "model_info": {"id": model_id}}):
+        assert api.post("/model/update", **ids, litellm_params={"timeout": 30})["model_info"]["id"] == model_id
+    for address, body in (
+        ("/model/update", {"id": "m2", "model_info": {"id": model_id}}),
+        (f"/model/{model_id}/update", {"id": "m2"}),
+    ):
+        response = api.send(address, body, method="POST" if address == "/model/update" else "PATCH")
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "id")
 
 
 def test_sending_back_what_was_shown_changes_nothing(api: Api) -> None:

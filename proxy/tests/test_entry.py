@@ -11,7 +11,7 @@ import redis
 from proxy import entry as entry_module
 from proxy.entry import Message
 from proxy.tests.factories import make_body
-from proxy.tests.gateway import BODY_BYTES_MAX, CHAT, Client, Gateway, counters, open_holds
+from proxy.tests.gateway import BODY_BYTES_MAX, CHAT, MASTER_KEY, Client, Gateway, counters, open_holds
 from tests.provider.behaviour import Behaviour, Ending
 from tests.provider.server import Provider
 
@@ -95,6 +95,14 @@ async def test_models_are_those_of_the_key(gateway: Gateway) -> None:
 
 async def test_models_ask_for_a_key(gateway: Gateway) -> None:
     assert (await gateway.ask(b"", method="GET", path="/v1/models", key=None)).status == 401
+
+
+@pytest.mark.parametrize("path", ["/models", "/v1/models"])
+async def test_the_master_key_sees_all_models_and_makes_no_calls(gateway: Gateway, path: str) -> None:
+    answer = await gateway.ask(b"", method="GET", path=path, key=MASTER_KEY)
+    assert (answer.status, [model["id"] for model in answer.json["data"]]) == (200, ["gpt-4o-mini"])
+    assert (await gateway.ask(method="POST", path=path, key=MASTER_KEY)).status == 405
+    assert (await gateway.ask(key=MASTER_KEY)).status == 403
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/v1/embeddings", "/v1", "/V1/models", "//v1/models"])
