@@ -106,7 +106,7 @@ def _actor_of_key(key: Key, *, path: str) -> Actor:
     if key.allowed_routes and not route_allowed(key.allowed_routes, path):
         raise PermissionDenied(route_denied_text(key.allowed_routes, path))
     key_id = str(key.id)
-    if key.user is not None:
+    if key.user is not None and key.acts_for_user:
         return replace(actor_of_user(key.user, role=Role(key.user.role)), key_id=key_id, team_id=key.team_id)
     name = f"key {key.key_alias or key.key_name}"[:NAME_CHARS_MAX]
     return Actor(name, Role.KEY, key_id=key_id, team_id=key.team_id)

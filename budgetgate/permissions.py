@@ -280,6 +280,8 @@ Made from `budgetgate/permissions.py`. To write it anew: `python -m budgetgate.p
   `permission_denied`.
 - A caller is the master key (a proxy admin), a key, or a session of the dashboard. A key of a user acts as that user,
   with his role and his teams; *key* is one that is bound to no user. Members and admins of teams are internal users.
+- A key whose text somebody else was told acts as *key* too: one that a team admin made for a member, gave to him, or
+  rotated. Its calls count for the user all the same. Once he or a proxy admin rotates it, it acts as the user.
 - A key that has a list of allowed routes calls no other, whatever the table says. Customers have no access.
 - Model calls and `/v1/models` are not in here: they are for every key, within its models and limits. The
   master key makes no calls and sees all models.

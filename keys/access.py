@@ -30,6 +30,8 @@ BINDING = LIMIT_FIELDS | {
     "user_id",
 }
 """What binds the key's holder: of a key that somebody else made, only who manages it changes these."""
+_ONCE = {"spend_nanousd", "temp_budget_increase_nanousd", "temp_budget_expiry"}
+"""Of these, what leaves no limit behind."""
 
 
 def keys_visible_to(actor: Actor) -> QuerySet[Key]:
@@ -39,6 +41,12 @@ def keys_visible_to(actor: Actor) -> QuerySet[Key]:
     if actor.user_id is None:
         return Key.objects.filter(id=actor.key_id) if actor.key_id is not None else Key.objects.none()
     return Key.objects.filter(visible(actor))
+
+
+def locked_keys(keys: QuerySet[Key]) -> list[Key]:
+    """Those keys, nobody else's until the end of the transaction; their teams, users and tiers are read after that."""
+    ids = [key.pk for key in keys.select_for_update().only("pk").order_by("id")]
+    return list(Key.objects.filter(pk__in=ids).select_related(*SELECTED).order_by("id"))
 
 
 def visible(actor: Actor) -> Q:
@@ -57,12 +65,16 @@ def sees_key(actor: Actor, key: Key) -> bool:
 def key_for(actor: Actor, presented: str, *, now: datetime, field: str = "key", lock: bool = False) -> Key:
     """The key with that text or hash, if the actor sees it; until the end of the transaction nobody else's if locked.
 
-    One query, which reads the key's team, user and tiers too. Raises NotFoundError.
+    With its team, user and tiers, which of a locked key are read after the lock: what is joined to a row that a lock
+    waits for is read before the wait, and a tier or team that somebody else gave the key meanwhile would be lost.
+    Raises NotFoundError.
     """
     keys = Key.objects.select_related(*SELECTED)
     if lock:
-        keys = keys.select_for_update(of=("self",), no_key=True)
-    key = keys.filter(named(presented, now=now)).first()
+        locked = Key.objects.select_for_update(no_key=True).filter(named(presented, now=now)).only("pk").first()
+        key = None if locked is None else keys.get(pk=locked.pk)
+    else:
+        key = keys.filter(named(presented, now=now)).first()
     if key is None or not sees_key(actor, key):
         raise key_not_found(field)
     return key
@@ -71,6 +83,17 @@ def key_for(actor: Actor, presented: str, *, now: datetime, field: str = "key", 
 def may_change_limits(actor: Actor, key: Key) -> bool:
     """Whether the limits of a key are the actor's business."""
     return _manages(actor, key) or (_owns_and_writes(actor, key) and _made(actor, key))
+
+
+def acts_for_user(actor: Actor, user_id: object) -> bool:
+    """Whether a key whose text the actor knows may act as that user: a team admin gets nobody's rights so."""
+    return actor.manages_all or user_id is None or user_id == actor.user_id
+
+
+def binds(actor: Actor, key: Key, fields: Mapping[str, object]) -> bool:
+    """Whether such a change by the actor is one that the key's user must not undo."""
+    is_limit = bool((BINDING - _ONCE) & fields.keys()) or bool(fields.get("blocked"))
+    return is_limit and key.user_id is not None and key.user_id != actor.user_id
 
 
 def check_may_manage(actor: Actor, key: Key) -> None:
@@ -88,7 +111,7 @@ def check_may_change(actor: Actor, key: Key, fields: Mapping[str, object]) -> No
             bound.append("blocked")
         if bound:
             shown = ", ".join(name.removesuffix("_nanousd") for name in bound)
-            raise ForbiddenError(f"{shown}: only an admin changes this of a key that an admin made")
+            raise ForbiddenError(f"{shown}: only an admin changes this of a key that an admin made or limited")
     if actor.manages_all:
         return
     team_id, user_id = fields.get("team_id", key.team_id), fields.get("user_id", key.user_id)
@@ -140,8 +163,8 @@ def _manages(actor: Actor, key: Key) -> bool:
 
 
 def _made(actor: Actor, key: Key) -> bool:
-    """A user who is called like the master key has made no key of the master key's."""
-    return key.created_by == actor.user_id and actor.user_id not in (MASTER.name, SYSTEM.name)
+    """Made, and nobody else has bound it since. A user who is called like the master key has made none of its keys."""
+    return key.created_by == actor.user_id and not key.is_bound and actor.user_id not in (MASTER.name, SYSTEM.name)
 
 
 def _check_team(actor: Actor, team_id: object) -> None:

@@ -10,12 +10,11 @@ from budgets.actors import SYSTEM, Actor
 from budgets.audit import record_change
 from budgets.gate.changes import publish
 from budgets.rules.scopes import KEY
-from keys.access import check_may_manage, keys_visible_to
+from keys.access import check_may_manage, keys_visible_to, locked_keys
 from keys.answers import key_rows
 from keys.lookup import any_named, hashes_of, key_not_found, token_hash_of_alias
 from keys.models import DeletedKey, Key
 from keys.parsing import token_hash_of
-from keys.profiles import SELECTED
 from keys.records import author_of, key_record, subjects_of
 
 
@@ -25,8 +24,7 @@ def delete_keys(presented: Sequence[str], *, field: str, now: datetime, by: Acto
     Calls that are running still settle. A key leaves its last answer and its audit.
     """
     with transaction.atomic():
-        locked = keys_visible_to(by).select_for_update(of=("self",)).select_related(*SELECTED)
-        keys = list(locked.filter(any_named(presented, now=now)).order_by("id"))
+        keys = locked_keys(keys_visible_to(by).filter(any_named(presented, now=now)))
         known = {token_hash for key in keys for token_hash in hashes_of(key, now=now)}
         for index, name in enumerate(presented):
             if token_hash_of(name) not in known:

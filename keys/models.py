@@ -17,7 +17,8 @@ class Key(LimitedScope):
     An empty list of allowed models allows every model, one of allowed routes every route. `rooted_at` is since when the
     counters live with the current team or user: after a move every counter, also that of the whole spend, counts anew
     from the ledger. After a rotation the old text works until `previous_until`. `noted` has fields that clients know
-    and that do nothing here.
+    and that do nothing here. Whoever was told the text could act as the user: `acts_for_user` is false where that was
+    neither the user nor a proxy admin. `is_bound` says that somebody else has set what binds the user since.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
@@ -40,6 +41,8 @@ class Key(LimitedScope):
     previous_until = models.DateTimeField(null=True, blank=True)
     rotated_at = models.DateTimeField(null=True, blank=True)
     rotation_count = models.PositiveIntegerField(default=0)
+    acts_for_user = models.BooleanField(default=True)
+    is_bound = models.BooleanField(default=False)
     created_at = models.DateTimeField()
     created_by = models.CharField(max_length=255, blank=True, default="")
     updated_at = models.DateTimeField()

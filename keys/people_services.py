@@ -18,10 +18,10 @@ from budgets.audit import record_change
 from budgets.errors import ConflictError, InputError, NotFoundError
 from budgets.gate.changes import publish
 from budgets.rules.scopes import MEMBER, TEAM, USER, member_id
+from keys.access import locked_keys
 from keys.deletion import delete_locked
 from keys.fields import KeyFields
 from keys.models import Key
-from keys.profiles import SELECTED
 from keys.services import CreatedKey, create_key
 from teams.member_services import MemberFields, NewMember, add_members, locked_member
 from teams.models import Member, Team, User
@@ -46,8 +46,7 @@ def _all_or_again(act: Callable[[], DoneT], *, field: str) -> DoneT:
 
 def _delete_keys(where: Q, *, field: str, by: Actor, now: datetime) -> list[str]:
     """Deletes the keys that match; answers with their hashes. Whoever calls has checked that `by` may do it."""
-    locked = Key.objects.select_for_update(of=("self",)).select_related(*SELECTED)
-    keys = list(locked.filter(where).order_by("id"))
+    keys = locked_keys(Key.objects.filter(where))
     delete_locked(keys, now=now, by=by)
     return [key.token_hash for key in keys]
 
@@ -164,7 +163,7 @@ def create_user_with_key(
             add_members(team.team_id, [person], given, by=by, now=now, field="teams")
         created = None
         if key is not None:
-            created = create_key(cast(KeyFields, {**key, "user_id": user.username}), now=now)
+            created = create_key(cast(KeyFields, {**key, "user_id": user.username}), now=now, by=by)
     return CreatedUser(user, tuple(team.team_id for team in teams), created)
 
 

@@ -8,7 +8,7 @@ from django.db import transaction
 from budgets.actors import SYSTEM, Actor
 from budgets.errors import ConflictError, InputError
 from budgets.rules.windows import DurationError
-from keys.access import check_may_manage, key_for
+from keys.access import acts_for_user, check_may_manage, key_for
 from keys.fields import KeyFields
 from keys.parsing import expiry_of, hash_key, key_name_of, token_hash_of
 from keys.records import key_record, subjects_of
@@ -46,6 +46,8 @@ def rotate_key(presented: str, rotation: Rotation, *, now: datetime, by: Actor =
         key.previous_token_hash, key.previous_until = (None, None) if until is None else (key.token_hash, until)
         key.token_hash, key.key_name = hash_key(text), key_name_of(text)
         key.rotated_at = now
+        # With a grace the old text goes on, and who was told that one.
+        key.acts_for_user = acts_for_user(by, key.user_id) and (key.acts_for_user or until is None)
         key.rotation_count += 1
         save_changed(key, now=now, by=by)
         given = {"rotation_count": key.rotation_count, "previous_until": until.isoformat() if until else None}

@@ -18,7 +18,7 @@ from budgets.grants import replace_grant
 from budgets.rules.money import exact_usd
 from budgets.rules.scopes import KEY
 from budgets.usage import set_spend
-from keys.access import check_may_change, key_for, owner_of_new_key
+from keys.access import acts_for_user, binds, check_may_change, key_for, owner_of_new_key
 from keys.fields import KeyFields, apply_fields
 from keys.models import Key
 from keys.parsing import KeyTextError, check_custom_key, hash_key, key_name_of, make_key
@@ -50,6 +50,7 @@ def create_key(
     author = author_of(by)
     key = Key(token_hash=hash_key(text), key_name=key_name_of(text), rooted_at=now, created_at=now, updated_at=now)
     key.created_by = key.updated_by = author
+    key.acts_for_user = acts_for_user(by, user_id)
     apply_fields(key, fields, now=now)
     with errors_named(key.key_alias), transaction.atomic():
         key.save(force_insert=True)
@@ -70,7 +71,10 @@ def change_locked(key: Key, fields: KeyFields, *, now: datetime, by: Actor, acti
     """Changes and saves a key that the caller has locked. `errors_named` stands around the transaction."""
     check_may_change(by, key, fields)
     before, subjects = key_record(key), subjects_of(key)
+    had, key.is_bound = key.user_id, key.is_bound or binds(by, key, fields)
     apply_fields(key, fields, now=now)
+    if key.user_id != had:
+        key.acts_for_user = acts_for_user(by, key.user_id)
     save_changed(key, now=now, by=by)
     given = _change_amounts(key, fields, now=now, by=by)
     tell(key, action=action, before=before, subjects=subjects, now=now, by=by, given=given)

@@ -54,8 +54,7 @@ def close_expired_windows(*, gate: SyncGate, now: datetime) -> int:
 
 def _close_batch(kind: str, *, gate: SyncGate, ended_by: datetime, now: datetime) -> int:
     with transaction.atomic():
-        due = rows_of(kind).select_for_update(of=("self",), skip_locked=True).filter(next_reset_at__lte=ended_by)
-        rows = {scope_id_of(row): row for row in due.order_by("next_reset_at")[:BATCH]}
+        rows = {scope_id_of(row): row for row in _locked_due(kind, ended_by=ended_by)}
         if not rows:
             return 0
         owners = _owners(kind, rows)
@@ -73,6 +72,13 @@ def _close_batch(kind: str, *, gate: SyncGate, ended_by: datetime, now: datetime
         _write_history(ended, gate=gate, now=now)
         rows_of(kind).bulk_update(moved, ["budget_limits", "budget_reset_at", "next_reset_at"])
     return len(moved)
+
+
+def _locked_due(kind: str, *, ended_by: datetime) -> list[Row]:
+    """Rows that are due and nobody else's. What is joined to them is read once they are locked: it may have changed."""
+    due = MODELS[kind]._default_manager.filter(next_reset_at__lte=ended_by).order_by("next_reset_at")
+    ids = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+    return list(rows_of(kind).filter(pk__in=ids).order_by("next_reset_at")) if ids else []
 
 
 def _owners(kind: str, rows: Mapping[str, Row]) -> dict[str, Owner]:

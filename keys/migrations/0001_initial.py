@@ -72,6 +72,8 @@ class Migration(migrations.Migration):
                 ('previous_until', models.DateTimeField(blank=True, null=True)),
                 ('rotated_at', models.DateTimeField(blank=True, null=True)),
                 ('rotation_count', models.PositiveIntegerField(default=0)),
+                ('acts_for_user', models.BooleanField(default=True)),
+                ('is_bound', models.BooleanField(default=False)),
                 ('created_at', models.DateTimeField()),
                 ('created_by', models.CharField(blank=True, default='', max_length=255)),
                 ('updated_at', models.DateTimeField()),

@@ -1,14 +1,15 @@
 """What happens when two want something of a key at the same moment: all or nothing, and never an error of ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from threading import Barrier
+from threading import Barrier, Event
+from time import sleep
 
 import pytest
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, connections, transaction
 
 from budgets.errors import ConflictError, InputError, NotFoundError
 from budgets.grants import Wanted, grant
@@ -148,3 +149,56 @@ def test_grants_at_once_all_count() -> None:
     profile = load_profile(key.token_hash, now=LATER)
     assert profile is not None
     assert [raised.amount for raised in profile.scopes[0].limits[0].raises] == [500_000_000] * 4
+
+
+@contextmanager
+def held_back(key: Key, **changes: object) -> Iterator[None]:
+    """Another transaction that has changed the key, and commits while what is inside of this waits for its lock."""
+    held = Event()
+
+    def change() -> None:
+        try:
+            with transaction.atomic():
+                Key.objects.filter(pk=key.pk).update(**changes)
+                held.set()
+                wait_for_a_waiter()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(change)
+        assert held.wait(timeout=10)
+        yield
+        other.result()
+
+
+def wait_for_a_waiter() -> None:
+    """Until some transaction of this database waits for a lock."""
+    for _ in range(1000):
+        with connections["default"].cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone() != (0,):
+                return
+        sleep(0.01)
+    raise AssertionError("nobody waits for the lock")
+
+
+def test_a_tier_and_a_team_given_during_an_update_are_kept() -> None:
+    create_tier({"max_budget_nanousd": 5}, budget_id="b1", now=NOW)
+    create_tier({"max_budget_nanousd": 6}, budget_id="b2", now=NOW)
+    create_team({}, team_id="t1", now=NOW)
+    key = create_key({"budget_id": "b1"}, now=NOW).key
+    with held_back(key, budget="b2", team="t1"):
+        update_key(key.token_hash, {"rpm_limit": 7}, now=LATER)
+    key = Key.objects.get()
+    assert (key.budget_id, key.team_id, key.rpm_limit) == ("b2", "t1", 7)
+
+
+def test_a_key_that_got_a_tier_during_its_deletion_leaves_its_last_state() -> None:
+    create_tier({"max_budget_nanousd": 6}, budget_id="b2", now=NOW)
+    key = create_key({}, now=NOW).key
+    with held_back(key, budget="b2", counted_since={"tier": "2037-11-23T13:00:00Z"}):
+        delete_keys([key.token_hash], field="keys", now=LATER)
+    assert DeletedKey.objects.get().row["budget_id"] == "b2"

@@ -1,0 +1,82 @@
+"""Ways in which somebody might get more than he has: with a key of somebody else, past a limit, out of a team."""
+
+from typing import Any
+
+import pytest
+
+from budgets.actors import Role
+from keys.models import Key
+from keys.tests import people
+from teams.models import User
+from tests.api import ActorApi, Api
+
+
+@pytest.fixture
+def boss(db: None) -> ActorApi:
+    """The admin of a team whose members are a proxy admin and a plain user."""
+    people.user("root", teams={"t1"})
+    User.objects.filter(username="root").update(role=Role.PROXY_ADMIN)
+    people.user("ann", teams={"t1"})
+    return ActorApi(people.user("boss", admin_of={"t1"}))
+
+
+def sees_only_itself(key: str) -> None:
+    assert Api(key).get("/key/info")["info"]["key_alias"] == "mine"
+    for path, body in {"/key/generate": {}, "/user/new": {"user_id": "evil"}, "/key/update": {"key": key}}.items():
+        assert Api(key).send(path, body).status_code in (401, 403), path
+    assert Api(key).get("/key/list")["total_count"] == 1
+
+
+@pytest.mark.parametrize("user_id", ["root", "ann"])
+def test_a_key_that_a_team_admin_makes_for_a_member_does_not_act_as_the_member(boss: ActorApi, user_id: str) -> None:
+    Api().post("/key/generate", user_id=user_id, key_alias="private")
+    made = boss.post("/key/generate", user_id=user_id, team_id="t1", key_alias="mine")
+    sees_only_itself(made["key"])
+
+
+@pytest.mark.parametrize("user_id", ["root", "ann"])
+def test_a_key_that_a_team_admin_rotates_does_not_act_as_its_user(boss: ActorApi, user_id: str) -> None:
+    Api().post("/key/generate", user_id=user_id, key_alias="private")
+    key = Api().post("/key/generate", user_id=user_id, team_id="t1", key_alias="mine")
+    assert Api(key["key"]).get("/user/info")["user_id"] == user_id
+    sees_only_itself(boss.post(f"/key/{key['token']}/regenerate")["key"])
+
+
+def test_a_key_that_a_team_admin_gives_to_a_member_does_not_act_as_the_member(boss: ActorApi) -> None:
+    Api().post("/key/generate", user_id="root", key_alias="private")
+    key = boss.post("/key/generate", team_id="t1", key_alias="mine")
+    boss.post("/key/update", key=key["token"], user_id="root")
+    sees_only_itself(key["key"])
+
+
+def test_a_key_acts_as_its_user_again_once_a_proxy_admin_rotates_it(boss: ActorApi) -> None:
+    made = boss.post("/key/generate", user_id="ann", team_id="t1", key_alias="mine")
+    graceful: dict[str, Any] = Api().post("/key/regenerate", key=made["token"], grace_period="1d")
+    sees_only_itself(graceful["key"])
+    sees_only_itself(made["key"])
+    rotated: dict[str, Any] = Api().post("/key/regenerate", key=graceful["token"])
+    assert Api(rotated["key"]).get("/user/info")["user_id"] == "ann"
+
+
+def test_an_own_key_and_one_of_a_proxy_admin_act_as_the_user(boss: ActorApi) -> None:
+    own = boss.post("/key/generate", team_id="t1")
+    assert Key.objects.get(token_hash=own["token"]).acts_for_user
+    assert Api(own["key"]).get("/user/info")["user_id"] == "boss"
+
+
+@pytest.mark.parametrize(
+    "bound", [{"max_budget": 1}, {"blocked": True}, {"models": ["gpt-4o"]}, {"duration": "1d"}, {"budget_id": "small"}]
+)
+def test_a_limit_that_an_admin_gives_to_an_own_key_is_not_lifted_by_its_user(
+    boss: ActorApi, bound: dict[str, Any]
+) -> None:
+    ann = ActorApi(people.user("ann", teams={"t1"}))
+    Api().post("/budget/new", budget_id="small", max_budget=1)
+    key = ann.post("/key/generate", team_id="t1")["token"]
+    ann.post("/key/update", key=key, max_budget=100)
+    boss.post("/key/update", key=key, **bound)
+    lifted = {name: False if name == "blocked" else None for name in bound}
+    ann.refusal("/key/update", {"key": key, **lifted}, status=403)
+    ann.refusal("/key/update", {"key": key, "max_budget": 100}, status=403)
+    ann.refusal("/key/update", {"key": key, "team_id": None}, status=403)
+    ann.post("/key/update", key=key, key_alias="still-mine")
