@@ -52,7 +52,18 @@ from keys.serializers import (
 from keys.services import create_key, set_blocked, update_key
 
 _NAMED = {"key": "$response.body#/token"}
-_LINKS = {"get /key/info": _NAMED, "post /key/update": _NAMED}
+_LINKS = {
+    "get /key/info": _NAMED,
+    "post /key/update": _NAMED,
+    "post /key/block": _NAMED,
+    "post /key/unblock": _NAMED,
+    "post /key/{key}/regenerate": _NAMED,
+    "post /key/{key}/reset_spend": _NAMED,
+    "post /key/delete": {"keys": [_NAMED["key"]]},
+    "post /v2/key/info": {"keys": [_NAMED["key"]]},
+    "post /budget/explain": _NAMED,
+    "post /budget/grant": {"scope": "key", "scope_id": _NAMED["key"]},
+}
 _CHANGES = "A field that is left out stays as it is, null empties it."
 
 
