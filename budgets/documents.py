@@ -15,6 +15,7 @@ from budgets.queries import Parameter, QuerySerializer
 from budgets.serializers import LIMIT_ENTRY
 
 Schema = dict[str, Any]
+Links = Mapping[str, Mapping[str, object]]
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 _REFERENCE = "#/components/schemas/"
@@ -36,7 +37,7 @@ def documented(
     media_type: str = "application/json",
     also: Mapping[int, Schema] | None = None,
     or_as: Mapping[str, Schema] | None = None,
-    links: Mapping[str, Mapping[str, object]] | None = None,
+    links: Links | None = None,
 ) -> Callable[[ViewT], ViewT]:
     """Documents the method of a view (`get`, `post` and so on) that it stands above.
 

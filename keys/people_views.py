@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from budgets.actors import Actor
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.queries import IntParameter, QuerySerializer, TextParameter, parameters_of
 from budgets.requests import actor_of
 from budgets.serializers import NamesField, RequestSerializer
@@ -284,7 +284,7 @@ class RemoveMember(APIView):
 
 
 _USER_NAMED = {"user_id": "$response.body#/user_id"}
-_LINKS_OF_USER = {
+_LINKS_OF_USER: Links = {
     "get /user/info": _USER_NAMED,
     "get /v2/user/info": _USER_NAMED,
     "post /user/update": _USER_NAMED,

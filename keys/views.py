@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from budgets.actors import Actor
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.errors import ForbiddenError, InputError
 from budgets.queries import parameters_of
 from budgets.requests import actor_of
@@ -52,7 +52,7 @@ from keys.serializers import (
 from keys.services import create_key, set_blocked, update_key
 
 _NAMED = {"key": "$response.body#/token"}
-_LINKS = {
+_LINKS: Links = {
     "get /key/info": _NAMED,
     "post /key/update": _NAMED,
     "post /key/block": _NAMED,

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.queries import parameters_of
 from budgets.requests import actor_of
 from teams.access import check_manages_all, check_sees_all, customer_seen_by, visible_tags
@@ -57,7 +57,7 @@ from teams.views import validated
 TAGS_MAX = 10_000
 _CUSTOMER_ID = "$response.body#/user_id"
 _CUSTOMERS_NAMED = {"user_ids": [_CUSTOMER_ID]}
-_LINKS_OF_CUSTOMER = {
+_LINKS_OF_CUSTOMER: Links = {
     "get /customer/info": {"end_user_id": _CUSTOMER_ID},
     "post /customer/update": {"user_id": _CUSTOMER_ID},
     "post /customer/block": _CUSTOMERS_NAMED,
@@ -65,7 +65,7 @@ _LINKS_OF_CUSTOMER = {
     "post /customer/delete": _CUSTOMERS_NAMED,
 }
 _TAG_NAME = "$response.body#/tag/name"
-_LINKS_OF_TAG = {
+_LINKS_OF_TAG: Links = {
     "post /tag/info": {"names": [_TAG_NAME]},
     "post /tag/update": {"name": _TAG_NAME},
     "post /tag/delete": {"name": _TAG_NAME},

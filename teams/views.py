@@ -10,7 +10,7 @@ from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.queries import parameters_of
 from budgets.requests import actor_of
 from budgets.serializers import RequestSerializer
@@ -49,7 +49,7 @@ OPEN_TO_TEAM_ADMINS = frozenset(TIER_FIELDS) | {
 }
 """What admins of a team may set. What binds the whole team, them too, is set by proxy admins."""
 _NAMED = {"team_id": "$response.body#/team_id"}
-_LINKS = {
+_LINKS: Links = {
     "get /team/info": _NAMED,
     "post /team/update": _NAMED,
     "patch /team/{team_id}": _NAMED,
