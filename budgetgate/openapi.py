@@ -109,6 +109,9 @@ def _not_acted_on(default: object) -> Schema:
 
 def complete(result: Schema, **kwargs: object) -> Schema:
     """drf-spectacular's hook: the whole document from the gathered one."""
+    for operations in result["paths"].values():
+        for method in METHODS & operations.keys():
+            operations[method] = _with_empty_values(operations[method])
     paths = result["paths"] = {**result["paths"], **LLM_PATHS}
     for path, operations in paths.items():
         for method in METHODS & operations.keys():
@@ -118,6 +121,17 @@ def complete(result: Schema, **kwargs: object) -> Schema:
     components["responses"] = {f"Error{status}": _error_answer(said) for status, said in ERRORS.items()}
     components["schemas"] = dict(sorted((_records_of(result) | components.get("schemas", {})).items()))
     return result
+
+
+def _with_empty_values(operation: Schema) -> Schema:
+    """In a query an empty text means that nothing was given."""
+    if "parameters" not in operation:
+        return operation
+    parameters = [
+        {**each, "allowEmptyValue": True} if each["in"] == "query" and not each.get("required") else each
+        for each in operation["parameters"]
+    ]
+    return {**operation, "parameters": parameters}
 
 
 def _operation(operation: Schema, *, path: str, method: str) -> Schema:
@@ -151,12 +165,17 @@ def _error_answer(description: str) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": ERROR}}}
 
 
-def _linked(answer: Schema, links: Mapping[str, Mapping[str, str]]) -> Schema:
+def _linked(answer: Schema, links: Mapping[str, Mapping[str, object]]) -> Schema:
+    """What a target has no place for in its address goes into its query, or into its body."""
     made = {}
     for target, values in links.items():
         method, _, path = target.partition(" ")
-        where = "parameters" if method == "get" else "requestBody"
-        made[operation_id(method, path)] = {"operationId": operation_id(method, path), where: dict(values)}
+        in_path = {name: value for name, value in values.items() if f"{{{name}}}" in path}
+        others = {name: value for name, value in values.items() if name not in in_path}
+        parameters, body = (in_path | others, {}) if method in ("get", "delete") else (in_path, others)
+        link: Schema = {"operationId": operation_id(method, path)}
+        link |= {"parameters": parameters} if parameters else {}
+        made[operation_id(method, path)] = link | ({"requestBody": body} if body else {})
     return {**answer, "links": made}
 
 

@@ -87,6 +87,7 @@ ADMIN_PASSWORD_IS_GIVEN = bool(env.str("BUDGETGATE_ADMIN_PASSWORD", ""))
 SECRET_KEYS = _parts(env.str("BUDGETGATE_SECRET_KEYS", "") or _local("BUDGETGATE_SECRET_KEYS"))
 TIME_ZONE_OF_WINDOWS = env.str("BUDGETGATE_TIME_ZONE", "UTC")
 BODY_BYTES_MAX = _positive("BUDGETGATE_BODY_BYTES_MAX", 20 * 1024 * 1024, maximum=1024**3)
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000  # a query may have two lists of a thousand names, given one by one
 SPEND_READER = "ledger.spends.read_spends"
 SPEND_WRITER = "ledger.adjustments.set_spend"
 CUSTOMER_BUDGET_ID = env.str("BUDGETGATE_CUSTOMER_BUDGET_ID", "")

@@ -15,6 +15,7 @@ from budgets.queries import Parameter, QuerySerializer
 from budgets.serializers import LIMIT_ENTRY
 
 Schema = dict[str, Any]
+Links = Mapping[str, Mapping[str, object]]
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 _REFERENCE = "#/components/schemas/"
@@ -35,25 +36,27 @@ def documented(
     status: int = 200,
     media_type: str = "application/json",
     also: Mapping[int, Schema] | None = None,
-    links: Mapping[str, Mapping[str, str]] | None = None,
+    or_as: Mapping[str, Schema] | None = None,
+    links: Links | None = None,
 ) -> Callable[[ViewT], ViewT]:
     """Documents the method of a view (`get`, `post` and so on) that it stands above.
 
     `path` names the parts of the address with a description or a schema each. Error answers come by themselves; `also`
-    has answers of other statuses whose forms are their own. `links` says what can be asked next with parts of the
-    answer: `{"get /key/info": {"key": "$response.body#/key"}}`.
+    has answers of other statuses whose forms are their own, `or_as` the forms of the good answer in other media types.
+    `links` says what can be asked next with parts of the answer, which go into the path, the query or the body:
+    `{"get /key/info": {"key": "$response.body#/key"}}`.
     """
     parts = [_path_parameter(name, said) for name, said in (path or {}).items()]
     names = [] if query is None else _query_parameters(query)
-    answers = {status: answer or anything("Nothing that matters."), **(also or {})}
+    answers = {(code, media_type): schema for code, schema in (also or {}).items()}
+    answers[status, media_type] = answer or anything("Nothing that matters.")
+    answers |= {(status, other): schema for other, schema in (or_as or {}).items()}
     decorate: Callable[[ViewT], ViewT] = extend_schema(
         summary=summary,
         description=description or None,
         request=_request_of(request),
         parameters=[*parts, *names],
-        responses={
-            (code, media_type): OpenApiResponse(schema, description="The answer.") for code, schema in answers.items()
-        },
+        responses={form: OpenApiResponse(schema, description="The answer.") for form, schema in answers.items()},
         tags=None if tag is None else [tag],
         extensions=None if links is None else {LINKS: links},
     )

@@ -41,6 +41,9 @@ def _fields_of(serializer: type[BaseSerializer[Any]], request: Request) -> dict[
     return fields
 
 
+_NAMED = {"budget_id": "$response.body#/budget_id"}
+
+
 class NewTier(APIView):
     """Makes a tier."""
 
@@ -49,7 +52,13 @@ class NewTier(APIView):
         request=NewTierSerializer,
         answer=TIER_ROW,
         description="A budget is a tier: keys, teams, users and others refer to it by `budget_id`.",
-        links={"post /budget/update": {"budget_id": "$response.body#/budget_id"}},
+        links={
+            "post /budget/update": _NAMED,
+            "get /budget/settings": _NAMED,
+            "post /budget/info": {"budgets": [_NAMED["budget_id"]]},
+            "post /budget/delete": {"id": _NAMED["budget_id"]},
+            "post /key/generate": _NAMED,
+        },
     )
     def post(self, request: Request) -> Response:
         fields, now = _fields_of(NewTierSerializer, request), timezone.now()

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from budgets.documents import documented, flag, record, text
+from budgets.documents import Links, documented, flag, record, text
 from budgets.errors import NotFoundError
 from budgets.queries import FlagParameter, QuerySerializer, TextParameter, parameters_of
 from budgets.requests import actor_of
@@ -42,6 +42,14 @@ from catalog.services import create_route, delete_route, planned_route, route_fo
 
 ID = {"public_id": "The id of the model, from `model_info`."}
 NAME = {"name": "The name of the credential."}
+_NEW_ID = "$response.body#/model_info/id"
+_LINKS: Links = {
+    "get /model/info": {"litellm_model_id": _NEW_ID},
+    "patch /model/{public_id}/update": {"public_id": _NEW_ID},
+    "post /model/block": {"id": _NEW_ID},
+    "post /model/unblock": {"id": _NEW_ID},
+    "post /model/delete": {"id": _NEW_ID},
+}
 DONE = record("CredentialDone", {"success": flag("Always true."), "message": text("What was done.")}, d="Done.")
 
 
@@ -63,7 +71,7 @@ class ModelGroupQuery(QuerySerializer):
 class NewModel(APIView):
     """Makes a route."""
 
-    @documented("Make a route", request=NewModelSerializer, answer=ROUTE_ROW, tag="models")
+    @documented("Make a route", request=NewModelSerializer, answer=ROUTE_ROW, tag="models", links=_LINKS)
     def post(self, request: Request) -> Response:
         body = NewModelSerializer(data=request.data)
         body.is_valid(raise_exception=True)

@@ -91,7 +91,8 @@ def _whose(actor: Actor, query: Mapping[str, Any]) -> Q:
         user_id = actor.user_id
     if user_id is None:
         return Q()
-    whose = Q(user_id__icontains=user_id) if query["substring_matching"] else Q(user_id=user_id)
+    column = "user_id" if query["status"] == "deleted" else "user__username"  # a deleted key refers to nobody
+    whose = Q(**{f"{column}__icontains": user_id}) if query["substring_matching"] else Q(user_id=user_id)
     if query["include_team_keys"]:
         teams = Member.objects.filter(user_id=user_id, role=Member.Role.ADMIN).values("team_id")
         whose |= Q(team_id__in=teams)

@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 
 from budgets.actors import Actor
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.queries import IntParameter, QuerySerializer, TextParameter, parameters_of
 from budgets.requests import actor_of
 from budgets.serializers import NamesField, RequestSerializer
@@ -283,6 +283,16 @@ class RemoveMember(APIView):
 # --- users ----------------------------------------------------------------------------------------
 
 
+_USER_NAMED = {"user_id": "$response.body#/user_id"}
+_LINKS_OF_USER: Links = {
+    "get /user/info": _USER_NAMED,
+    "get /v2/user/info": _USER_NAMED,
+    "post /user/update": _USER_NAMED,
+    "post /key/generate": _USER_NAMED,
+    "post /user/delete": {"user_ids": [_USER_NAMED["user_id"]]},
+}
+
+
 class NewUser(APIView):
     """Makes a user; the answer is the only place where the key ever appears."""
 
@@ -292,7 +302,7 @@ class NewUser(APIView):
         answer=NEW_USER_ANSWER,
         tag="user",
         description="The key has no limits of its own: those of the user hold for all personal keys together.",
-        links={"get /user/info": {"user_id": "$response.body#/user_id"}},
+        links=_LINKS_OF_USER,
     )
     def post(self, request: Request) -> Response:
         fields, by, now = validated(NewUserSerializer, request), actor_of(request), timezone.now()

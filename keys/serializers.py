@@ -373,8 +373,9 @@ class BulkUpdateSerializer(RequestSerializer):
 
     keys = ItemsField(
         most=BULK_MAX,
-        item={"type": "object", "required": ["key"], "properties": {"key": {"type": "string"}}},
-        help_text="For each key `key` and the fields that change, as in /key/update; each has a result of its own.",
+        item={"type": "object", "properties": {"key": {"description": "Which key, as a text."}}},
+        help_text="For each key `key` and the fields that change, as in /key/update; each has a result of its own, "
+        "an object that makes no sense too.",
     )
 
 

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from budgets.actors import Actor
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.errors import ForbiddenError, InputError
 from budgets.queries import parameters_of
 from budgets.requests import actor_of
@@ -52,7 +52,18 @@ from keys.serializers import (
 from keys.services import create_key, set_blocked, update_key
 
 _NAMED = {"key": "$response.body#/token"}
-_LINKS = {"get /key/info": _NAMED, "post /key/update": _NAMED}
+_LINKS: Links = {
+    "get /key/info": _NAMED,
+    "post /key/update": _NAMED,
+    "post /key/block": _NAMED,
+    "post /key/unblock": _NAMED,
+    "post /key/{key}/regenerate": _NAMED,
+    "post /key/{key}/reset_spend": _NAMED,
+    "post /key/delete": {"keys": [_NAMED["key"]]},
+    "post /v2/key/info": {"keys": [_NAMED["key"]]},
+    "post /budget/explain": _NAMED,
+    "post /budget/grant": {"scope": "key", "scope_id": _NAMED["key"]},
+}
 _CHANGES = "A field that is left out stays as it is, null empties it."
 
 

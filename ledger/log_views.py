@@ -136,6 +136,7 @@ class Export(APIView):
         answer=listing(
             mapping(anything("A column."), "One call, with the columns of the CSV."), "The calls, the oldest first."
         ),
+        or_as={"text/csv": text("The same with a header, for `format=csv`.")},
         tag="spend",
         description="A file of any length, sent while it is read. `format=csv` has a header; text that begins like a "
         "formula is preceded by an apostrophe. Dollars are exact in both.",

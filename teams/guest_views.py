@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.queries import parameters_of
 from budgets.requests import actor_of
 from teams.access import check_manages_all, check_sees_all, customer_seen_by, visible_tags
@@ -55,6 +55,21 @@ from teams.usage import shown_of_all
 from teams.views import validated
 
 TAGS_MAX = 10_000
+_CUSTOMER_ID = "$response.body#/user_id"
+_CUSTOMERS_NAMED = {"user_ids": [_CUSTOMER_ID]}
+_LINKS_OF_CUSTOMER: Links = {
+    "get /customer/info": {"end_user_id": _CUSTOMER_ID},
+    "post /customer/update": {"user_id": _CUSTOMER_ID},
+    "post /customer/block": _CUSTOMERS_NAMED,
+    "post /customer/unblock": _CUSTOMERS_NAMED,
+    "post /customer/delete": _CUSTOMERS_NAMED,
+}
+_TAG_NAME = "$response.body#/tag/name"
+_LINKS_OF_TAG: Links = {
+    "post /tag/info": {"names": [_TAG_NAME]},
+    "post /tag/update": {"name": _TAG_NAME},
+    "post /tag/delete": {"name": _TAG_NAME},
+}
 
 
 def _customers(rows: Sequence[Customer]) -> list[Answer]:
@@ -72,7 +87,7 @@ def _tags(rows: Sequence[Tag]) -> list[Answer]:
 class NewCustomer(APIView):
     """Makes a customer."""
 
-    @documented("Make a customer", request=NewCustomerSerializer, answer=CUSTOMER_ROW)
+    @documented("Make a customer", request=NewCustomerSerializer, answer=CUSTOMER_ROW, links=_LINKS_OF_CUSTOMER)
     def post(self, request: Request) -> Response:
         fields, by = validated(NewCustomerSerializer, request), actor_of(request)
         check_manages_all(by)
@@ -162,7 +177,7 @@ def _block(request: Request, *, blocked: bool) -> list[Customer]:
 class NewTag(APIView):
     """Gives a tag limits."""
 
-    @documented("Make a tag", request=TagSerializer, answer=CHANGED_TAG)
+    @documented("Make a tag", request=TagSerializer, answer=CHANGED_TAG, links=_LINKS_OF_TAG)
     def post(self, request: Request) -> Response:
         name, fields = _named(request)
         tag = create_tag(name, fields, by=actor_of(request), now=timezone.now())

@@ -10,7 +10,7 @@ from rest_framework.serializers import ValidationError
 from rest_framework.views import APIView
 
 from budgets.answers import Answer
-from budgets.documents import documented
+from budgets.documents import Links, documented
 from budgets.queries import parameters_of
 from budgets.requests import actor_of
 from budgets.serializers import RequestSerializer
@@ -49,6 +49,17 @@ OPEN_TO_TEAM_ADMINS = frozenset(TIER_FIELDS) | {
 }
 """What admins of a team may set. What binds the whole team, them too, is set by proxy admins."""
 _NAMED = {"team_id": "$response.body#/team_id"}
+_LINKS: Links = {
+    "get /team/info": _NAMED,
+    "post /team/update": _NAMED,
+    "patch /team/{team_id}": _NAMED,
+    "post /team/block": _NAMED,
+    "post /team/unblock": _NAMED,
+    "post /team/member_add": _NAMED,
+    "post /team/model/add": _NAMED,
+    "post /team/delete": {"team_ids": [_NAMED["team_id"]]},
+    "post /key/generate": _NAMED,
+}
 AVAILABLE_MAX = 1000
 
 
@@ -74,7 +85,7 @@ class NewTeam(APIView):
         request=NewTeamSerializer,
         answer=TEAM_ROW,
         description="The user who makes it becomes one of its admins; the master key is no user.",
-        links={"get /team/info": _NAMED, "post /team/update": _NAMED, "post /key/generate": _NAMED},
+        links=_LINKS,
     )
     def post(self, request: Request) -> Response:
         fields, now, by = validated(NewTeamSerializer, request), timezone.now(), actor_of(request)

@@ -80,6 +80,29 @@ def test_every_operation_says_what_it_does_what_it_answers_and_how_it_fails(docu
             assert operation["responses"].keys() >= {"400", "413"}, where
 
 
+def test_a_link_names_what_the_target_takes_where_the_target_takes_it(document: dict[str, Any]) -> None:
+    links = document["paths"]["/key/generate"]["post"]["responses"]["200"]["links"]
+    token = "$response.body#/token"
+    assert links["get_key_info"] == {"operationId": "get_key_info", "parameters": {"key": token}}
+    assert links["post_key_delete"] == {"operationId": "post_key_delete", "requestBody": {"keys": [token]}}
+    assert links["post_key_key_reset_spend"] == {
+        "operationId": "post_key_key_reset_spend",
+        "parameters": {"key": token},
+    }
+
+
+def test_a_parameter_that_may_be_missing_may_be_empty(document: dict[str, Any]) -> None:
+    parameters = {each["name"]: each for each in document["paths"]["/key/list"]["get"]["parameters"]}
+    assert parameters["page"]["allowEmptyValue"] is True
+    [needed] = document["paths"]["/customer/info"]["get"]["parameters"]
+    assert "allowEmptyValue" not in needed
+
+
+def test_an_answer_has_every_media_type_that_it_comes_in(document: dict[str, Any]) -> None:
+    content = document["paths"]["/spend/export"]["get"]["responses"]["200"]["content"]
+    assert content.keys() == {"application/json", "text/csv"}
+
+
 def test_operation_ids_are_given_once(document: dict[str, Any]) -> None:
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(set(ids)) == len(ids)

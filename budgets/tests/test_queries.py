@@ -129,3 +129,7 @@ def test_a_secret_is_not_repeated(query: str) -> None:
 def test_unknown_names_are_dropped_where_the_settings_say_so(settings: LazySettings) -> None:
     settings.UNKNOWN_FIELDS = "ignore"
     assert parameters("name=a&pgae=2") == parameters("name=a")
+
+
+def test_a_list_of_as_many_names_as_are_allowed_may_be_given_one_by_one() -> None:
+    assert len(parameters("name=a&" + "&".join(f"models=m{number}" for number in range(1000)))["models"]) == 1000

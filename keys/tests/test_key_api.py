@@ -419,6 +419,8 @@ def test_lists_are_filtered_sorted_and_paged(api: Api) -> None:
     assert found(user_id="master key", include_created_by_keys="true") == ["alphabet", "gamma", "beta", "alpha"]
     assert found(key_alias="alpha") == ["alpha"]
     assert found(key_alias="alpha", substring_matching="true") == ["alphabet", "alpha"]
+    assert found(user_id="OS", substring_matching="true") == ["gamma"]
+    assert found(user_id="OS", substring_matching="true", status="deleted") == []
     assert found(search="PHAB") == ["alphabet"]
     assert found(search=hashes["beta"]) == found(key_hash=hashes["beta"]) == ["beta"]
     assert found(organization_id="o1") == ["beta"]
