@@ -98,7 +98,7 @@ NEW_USER_NOTHING: Answer = {
 }
 NEW_USER_ANSWER = extend(
     USER_ROW,
-    "NewUser",
+    "CreatedUser",
     {
         "key": text("The key, which is shown here only; empty where none was made."),
         "key_alias": nullable(text("The key's name.")),

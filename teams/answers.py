@@ -239,7 +239,7 @@ AVAILABLE_ANSWER = listing(
     "Teams that the caller may join.",
 )
 PERMISSIONS_ANSWER = record(
-    "TeamPermissions",
+    "PermissionsOfTeam",
     {
         "team_id": text("Its id."),
         "team_member_permissions": names("The addresses that its members may use for its keys."),

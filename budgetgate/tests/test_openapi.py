@@ -95,7 +95,7 @@ def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> Non
 
 
 def test_no_two_requests_and_no_request_and_record_share_a_name() -> None:
-    requests = [cls.__name__.removesuffix("Serializer") for cls in subclasses(RequestSerializer)]
+    requests = [cls.__name__.removesuffix("Serializer") for cls in {*subclasses(RequestSerializer)}]
     assert sorted(requests) == sorted({*requests} - RECORDS.keys())
 
 
