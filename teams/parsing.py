@@ -45,11 +45,16 @@ def check_user_id(text: str) -> None:
         raise TeamIdError(f"{text!r} is not allowed; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + | -")
 
 
-def check_guest_name(text: str, *, without: str = "") -> None:
-    """Raises TeamIdError where a customer or a tag cannot have that name; `without` are more characters it has not."""
-    forbidden = "{}" + without
+def is_guest_name(text: str, *, without: str = "") -> bool:
+    """Whether a customer or a tag may have that name; `without` are more characters that it has not."""
     is_name = 1 <= len(text) <= GUEST_LENGTH_MAX and text.isprintable() and text == text.strip()
-    if not is_name or any(character in text for character in forbidden):
+    return is_name and not any(character in text for character in "{}" + without)
+
+
+def check_guest_name(text: str, *, without: str = "") -> None:
+    """Raises TeamIdError."""
+    if not is_guest_name(text, without=without):
+        forbidden = "{}" + without
         message = (
             f"{text[:GUEST_LENGTH_MAX]!r} is not allowed; allowed are 1 to {GUEST_LENGTH_MAX} printable characters"
         )

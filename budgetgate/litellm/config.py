@@ -1,35 +1,18 @@
 """LiteLLM's configuration file: its `model_list` becomes routes; what else it has is named and not brought."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, cast
 
 import yaml
-from django.utils.module_loading import import_string
 
 from budgetgate.litellm.report import Report
+from catalog.services import import_model_list
 
 BYTES_MAX = 5_000_000
 
 
 class ConfigError(Exception):
     """One line that says why the file cannot be used."""
-
-
-class _Refused(Protocol):
-    position: int
-    model_name: str
-    reasons: tuple[str, ...]
-
-
-class ModelsReport(Protocol):
-    """What the catalog says became of each entry."""
-
-    created: tuple[str, ...]
-    changed: tuple[str, ...]
-    unchanged: tuple[str, ...]
-    refused: tuple[_Refused, ...]
 
 
 def import_config(path: Path, *, report: Report, dry_run: bool, now: datetime) -> None:
@@ -40,7 +23,7 @@ def import_config(path: Path, *, report: Report, dry_run: bool, now: datetime) -
         raise ConfigError(f"{path}: model_list is no list")
     for section in sorted(map(str, config)):
         report.line(f"{path.name}: {section} not brought: only model_list is")
-    models = _import_models(entries, dry_run=dry_run, now=now)
+    models = import_model_list(entries, dry_run=dry_run, now=now)
     for refused in models.refused:
         report.line(
             f"model {refused.model_name} (model_list[{refused.position}]): not brought: {'; '.join(refused.reasons)}"
@@ -64,9 +47,3 @@ def _read(path: Path) -> dict[object, object]:
     if not isinstance(config, dict):
         raise ConfigError(f"{path}: no object with model_list")
     return config
-
-
-def _import_models(entries: Sequence[object], *, dry_run: bool, now: datetime) -> ModelsReport:
-    """The one call to the catalog."""
-    import_model_list = import_string("catalog.services.import_model_list")
-    return cast(ModelsReport, import_model_list(entries, dry_run=dry_run, now=now))

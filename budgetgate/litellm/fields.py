@@ -32,7 +32,6 @@ _METADATA = {
     "denied_passthrough_routes": _KEPT,
     "throttle_on_budget_exceeded": "kept as metadata; a call without budget is refused, not slowed down",
     "end_user_budget_id": "kept as metadata; the budget of unknown customers is a setting here",
-    "temp_budget_increase": "kept as metadata; give a temporary increase anew while it shall hold",
     "logging": "kept as metadata; keys and teams have no callbacks of their own here",
 }
 _BECAME_FIELDS = {"model_rpm_limit", "model_tpm_limit", "tags", "team_member_budget_id", "team_member_key_duration"}

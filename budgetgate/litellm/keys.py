@@ -9,7 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from budgetgate.litellm.fields import kept_metadata, models_of, note_unenforced, noted_fields
-from budgetgate.litellm.planned import USER_ID_RULE, Planned, born, is_user_id, refused, spent_of, with_budget
+from budgetgate.litellm.planned import (
+    USER_ID_RULE,
+    Planned,
+    born,
+    increase_of,
+    is_user_id,
+    refused,
+    spent_of,
+    with_budget,
+)
 from budgetgate.litellm.values import Notes, Row, decoded, instant, mapping, names, text, texts_by_name
 from keys.parsing import hash_key
 
@@ -18,6 +27,7 @@ DASHBOARD_TEAM = "litellm-dashboard"
 
 MODELS_OF_TEAM = "all-team-models"
 KEY_TYPES = ("default", "llm_api", "management", "read_only")
+_INCREASE = {"temp_budget_increase", "temp_budget_expiry"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _NOTED = (
     "agent_id",
@@ -44,6 +54,7 @@ def key(row: Row, *, teams: Collection[str], now: datetime) -> Planned:
     metadata = mapping(row, "metadata", notes=notes)
     limited = with_budget(row, notes=notes, metadata=metadata)
     note_unenforced(row, metadata, notes=notes)
+    increase = increase_of(metadata, limited, now=now, notes=notes)
     alias = text(row, "key_alias", limit=255, notes=notes)
     token_hash = token if is_hash else hash_key(token)
     return Planned(
@@ -54,7 +65,7 @@ def key(row: Row, *, teams: Collection[str], now: datetime) -> Planned:
             **_owners(row, teams=teams, notes=notes),
             **_may(row, notes=notes),
             "tags": names(metadata, "tags", notes=notes),
-            "metadata": kept_metadata(metadata),
+            "metadata": {name: value for name, value in kept_metadata(metadata).items() if name not in _INCREASE},
             "noted": noted_fields(row, *_NOTED),
             "expires_at": instant(row.get("expires")),
         },
@@ -62,6 +73,7 @@ def key(row: Row, *, teams: Collection[str], now: datetime) -> Planned:
         limited.limits,
         budget_id=limited.budget_id,
         spent=spent_of(row, limited, now=now),
+        increase=increase,
         notes=tuple(notes.taken),
     )
 

@@ -20,13 +20,13 @@ Object: TypeAlias = Budget | User | Team | Member | Customer | Tag | Key
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`rows` are those of some natural keys, and perhaps more. `news` is the word under which gateways hear of one."""
+    """`rows` are those of some natural keys, and perhaps more. `news` is what gateways hear, of a natural key."""
 
     name: str
     rows: Callable[[Collection[str]], QuerySet[Any]]
     make: Callable[[Planned, datetime], Object]
+    news: Callable[[str], str]
     has_spend: bool = True
-    news: str = ""
 
 
 def natural_key_of(found: Object) -> str:
@@ -54,33 +54,42 @@ BUDGETS = Kind(
     "budget",
     lambda keys: Budget.objects.filter(pk__in=keys),
     lambda planned, now: Budget(budget_id=planned.key, **planned.born),
+    "budget:{}".format,
     has_spend=False,
 )
 USERS = Kind(
     "user",
     lambda keys: User.objects.select_related("budget").filter(pk__in=keys),
     lambda planned, now: User(username=planned.key, password=make_password(None), **planned.born),
+    "user:{}".format,
 )
 TEAMS = Kind(
     "team",
     lambda keys: Team.objects.select_related("budget").filter(pk__in=keys),
     lambda planned, now: Team(team_id=planned.key, member_budget_since=now, **planned.born),
-    news="team",
+    "team:{}".format,
 )
-MEMBERS = Kind("member", _members, lambda planned, now: Member(**planned.born))
+MEMBERS = Kind(
+    "member",
+    _members,
+    lambda planned, now: Member(**planned.born),
+    lambda pair: f"team:{pair.partition('/')[2]}",
+)
 CUSTOMERS = Kind(
     "customer",
     lambda keys: Customer.objects.select_related("budget").filter(pk__in=keys),
     lambda planned, now: Customer(customer_id=planned.key, **planned.born),
+    "customer:{}".format,
 )
 TAGS = Kind(
     "tag",
     lambda keys: Tag.objects.select_related("budget").filter(pk__in=keys),
     lambda planned, now: Tag(name=planned.key, **planned.born),
+    "tag:{}".format,
 )
 KEYS = Kind(
     "key",
     lambda keys: Key.objects.select_related("budget").filter(token_hash__in=keys),
     lambda planned, now: Key(token_hash=planned.key, rooted_at=now, **planned.born),
-    news="key",
+    "key:{}".format,
 )

@@ -9,6 +9,7 @@ from budgetgate.litellm.limits import limits_of
 from budgetgate.litellm.planned import (
     GUEST_RULE,
     ID_RULE,
+    TAG_RULE,
     USER_ID_RULE,
     Limited,
     Planned,
@@ -166,8 +167,8 @@ def tag(row: Row, *, now: datetime) -> Planned:
     """A tag with limits. Those of its models that have none here are brought all the same."""
     notes = Notes()
     name = row["tag_name"]
-    if not is_guest_name(name):
-        return refused(str(name), f"tag_name: {GUEST_RULE}")
+    if not is_guest_name(name, without=","):
+        return refused(str(name), f"tag_name: {TAG_RULE}")
     limited = with_budget(row, notes=notes)
     columns: dict[str, Any] = {
         "description": text(row, "description", limit=1000, notes=notes) or "",

@@ -1,6 +1,5 @@
 """What shall be there for a row of LiteLLM, before anybody knows what is there already. Amounts in nano-dollars."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -8,16 +7,17 @@ from typing import Any
 
 from budgetgate.litellm.durations import is_open, read_duration
 from budgetgate.litellm.limits import limits_of
-from budgetgate.litellm.values import Note, Notes, Row, decoded, instant, mapping, spent_usd
+from budgetgate.litellm.values import Note, Notes, Row, decoded, instant, mapping, number, rounded_nanousd, spent_usd
 from budgets.rules.limits import Limit, LimitUnit
+from budgets.rules.money import AMOUNT_MAX
 from budgets.rules.windows import Calendar, Period, parse_period
 from budgets.services import LimitSet
-from teams.parsing import is_team_id
+from teams import parsing
 
-_USER_ID = re.compile(r"[A-Za-z0-9._:@+|-]{1,128}")
 USER_ID_RULE = "allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + | -"
 ID_RULE = "allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + -"
 GUEST_RULE = "allowed are 1 to 128 printable characters but { }, and no space around them"
+TAG_RULE = "allowed are 1 to 128 printable characters but { } and the comma, and no space around them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,14 @@ class Spent:
 
     def __bool__(self) -> bool:
         return self.lifetime_nanousd > 0 or any(self.windows.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Increase:
+    """What a temporary increase adds to the limits in dollars, and until when."""
+
+    nanousd: int
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,7 @@ class Planned:
     limits: LimitSet
     budget_id: str | None = None
     spent: Spent = field(default_factory=Spent)
+    increase: Increase | None = None
     notes: tuple[Note, ...] = ()
     why_not: str = ""
 
@@ -60,19 +69,17 @@ def refused(name: str, why: str) -> Planned:
 
 def is_id(text: object) -> bool:
     """Whether a text may be an id here: ids stand in names of counters."""
-    return isinstance(text, str) and is_team_id(text)
+    return isinstance(text, str) and parsing.is_team_id(text)
 
 
 def is_user_id(text: object) -> bool:
     """Whether a text may be the id of a user; those of login services have bars."""
-    return isinstance(text, str) and _USER_ID.fullmatch(text) is not None
+    return isinstance(text, str) and parsing.is_user_id(text)
 
 
-def is_guest_name(text: object) -> bool:
-    """Whether a text may be the id of a customer or a tag."""
-    if not isinstance(text, str) or not 1 <= len(text) <= 128:
-        return False
-    return text.isprintable() and text == text.strip() and not set("{}") & set(text)
+def is_guest_name(text: object, *, without: str = "") -> bool:
+    """Whether a text may be the id of a customer or, without a comma, a tag."""
+    return isinstance(text, str) and parsing.is_guest_name(text, without=without)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,28 @@ def _single_beside_tier(row: Row, budget: Row) -> dict[str, Any]:
         "max_budget": budget.get("max_budget") if maximum is None else maximum,
         "budget_duration": duration or budget.get("budget_duration"),
     }
+
+
+def increase_of(metadata: Mapping[str, Any], limited: Limited, *, now: datetime, notes: Notes) -> Increase | None:
+    """The temporary increase of a key, if it still runs and there is something to increase."""
+    name, until = "metadata.temp_budget_increase", instant(metadata.get("temp_budget_expiry"))
+    given = metadata.get("temp_budget_increase")
+    amount = number(given)
+    nanousd = 0 if amount is None else rounded_nanousd(amount)[0]
+    if given is None:
+        return None
+    if until is None or not 0 < nanousd <= AMOUNT_MAX:
+        why = "not brought: it needs temp_budget_expiry and an amount above 0"
+    elif until <= now:
+        why = f"not brought: it ended at {until:%Y-%m-%d %H:%M:%S} UTC"
+    elif limited.limits.single is None and not limited.limits.limits and limited.budget_id is None:
+        why = "not brought: there is no limit in dollars that it could raise"
+    else:
+        if limited.limits.limits:
+            notes.add(name, given, "a grant, which raises budget_limits too, and not max_budget alone")
+        return Increase(nanousd, until)
+    notes.add(name, given, why)
+    return None
 
 
 def spent_of(row: Row, limited: Limited, *, now: datetime) -> Spent:

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from django.utils.module_loading import import_string
 
 from budgetgate.litellm.planned import Spent
 from budgets.actors import Actor
 from budgets.rules.limits import LimitUnit
+from ledger.adjustments import Correction, Shown, correct
+from ledger.owners import owners_of
 
 REASON = "spend in LiteLLM"
 
@@ -24,9 +23,9 @@ class Wanted:
     spent: Spent
     least: int = 0
 
-    def __call__(self, shown: Any) -> int:
+    def __call__(self, shown: Shown) -> int:
         if shown.unit is not LimitUnit.USD or shown.model is not None:
-            return int(shown.spent)
+            return shown.spent
         if shown.is_lifetime:
             return max(self.least, self.spent.lifetime_nanousd)
         known = [self.spent.windows.get(f"{LimitUnit.USD.value}/{period}", 0) for period in shown.periods]
@@ -36,9 +35,7 @@ class Wanted:
 
 def bring_spends(kind: str, spends: Mapping[str, Spent], *, by: Actor, now: datetime) -> None:
     """Lets new scopes of one kind have spent this, by their ids, in the caller's transaction."""
-    owners_of = import_string("ledger.owners.owners_of")
-    correction, correct = import_string("ledger.adjustments.Correction"), import_string("ledger.adjustments.correct")
     owners = owners_of(kind, list(spends), now=now)
-    corrections = [correction(owners[scope_id], Wanted(spent)) for scope_id, spent in spends.items()]
+    corrections = [Correction(owners[scope_id], Wanted(spent)) for scope_id, spent in spends.items()]
     if corrections:
         correct(corrections, by=by, reason=REASON, now=now)

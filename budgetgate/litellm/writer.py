@@ -1,7 +1,7 @@
 """Writes planned objects: each batch is one transaction; where it fails, each of its objects is one.
 
-What is there already and differs stays as it is, unless the import shall update. Spends are brought with an object that
-is made, and never again.
+What is there already and differs stays as it is, unless the import shall update. Spends and temporary
+increases are brought with an object that is made, and never again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,11 @@ from budgetgate.litellm.spends import bring_spends
 from budgets.actors import Actor, Role
 from budgets.audit import limits_record, record_change
 from budgets.gate.changes import publish
+from budgets.grants import replace_grant
 from budgets.models import Budget, Change
 from budgets.rules.limits import LimitError
+from budgets.rules.money import exact_usd
+from budgets.rules.scopes import Scope
 from budgets.services import calendar_of, set_limits
 
 BY = Actor("import from LiteLLM", Role.PROXY_ADMIN)
@@ -120,8 +123,7 @@ class Writer:
             after=shown_after,
             now=self.now,
         )
-        if kind.news:
-            transaction.on_commit(partial(publish, f"{kind.news}:{planned.key}"))
+        transaction.on_commit(partial(publish, kind.news(planned.key)))
         return Written(planned, Outcome.UPDATED, why)
 
     def _insert(self, kind: Kind, made: Sequence[tuple[Planned, Object]]) -> None:
@@ -131,13 +133,19 @@ class Writer:
         spends: dict[str, Spent] = {subject_of(scope): planned.spent for planned, scope in made if planned.spent}
         if kind.has_spend and spends:
             bring_spends(kind.name, spends, by=BY, now=self.now)
-        if kind.news and made:
-            transaction.on_commit(partial(publish, *(f"{kind.news}:{planned.key}" for planned, _ in made)))
+        for planned, scope in made:
+            if planned.increase:
+                until, raised = planned.increase.until, Scope(kind.name, subject_of(scope))
+                replace_grant(raised, amount=planned.increase.nanousd, until=until, now=self.now, by=BY)
+        transaction.on_commit(partial(publish, *dict.fromkeys(kind.news(planned.key) for planned, _ in made)))
 
 
 def _creation(kind: Kind, planned: Planned, scope: Object, *, now: datetime) -> Change:
     """The audit of an object that is made, as budgets.audit.record_change writes it one at a time."""
     record = _audited({**{name: getattr(scope, name) for name in planned.columns}, **limits_record(scope)})
+    if planned.increase:
+        record["temp_budget_increase"] = exact_usd(planned.increase.nanousd)
+        record["temp_budget_expiry"] = planned.increase.until.isoformat()
     return Change(
         at=now,
         actor=BY.name,

@@ -19,7 +19,7 @@ def test_the_list_of_models_goes_to_the_catalog(tmp_path: Path, monkeypatch: pyt
         refused = SimpleNamespace(position=1, model_name="b", reasons=("no", "price"))
         return SimpleNamespace(created=("a",), changed=(), unchanged=(), refused=(refused,))
 
-    monkeypatch.setattr(config, "_import_models", import_models)
+    monkeypatch.setattr(config, "import_model_list", import_models)
     path = tmp_path / "config.yaml"
     path.write_text("model_list: [{model_name: a}, {model_name: b}]\ngeneral_settings: {master_key: sk-1234}\n")
     out = io.StringIO()

@@ -2,10 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from budgetgate.litellm import writer
 from budgetgate.litellm.planned import Spent
 from budgetgate.tests.litellm.conftest import Import
 from budgetgate.tests.litellm.source import LiteLLM, hash_of
-from budgets.models import Budget, Change
+from budgets.grants import TEMPORARY
+from budgets.models import Budget, Change, Grant
 from budgets.services import limit_set
 from keys.models import DeletedKey, Key
 from keys.profiles import load_profile
@@ -330,3 +334,48 @@ def test_the_text_before_a_rotation_goes_on_working_as_long_as_there(litellm: Li
     import_all()
     assert load_profile(hash_of("sk-old"), now=NOW) is not None
     assert DeletedKey.objects.count() == 0
+
+
+def test_a_temporary_increase_that_still_runs_becomes_a_grant(litellm: LiteLLM, import_all: Import) -> None:
+    running = {"temp_budget_increase": 2.5, "temp_budget_expiry": "2037-12-01T00:00:00Z", "a": 1}
+    over = {"temp_budget_increase": 2, "temp_budget_expiry": "2037-11-23T13:06:59"}
+    token = litellm.key("sk-raised-raised-1", key_alias="raised", max_budget=10.0, metadata=running)
+    litellm.key("sk-over-over-over-1", key_alias="over", max_budget=10.0, metadata=over)
+    litellm.key("sk-free-free-free-1", key_alias="free", metadata=running)
+    lines = import_all()
+    profile = load_profile(token, now=NOW)
+    assert profile is not None
+    grant = Grant.objects.get()
+    key = Key.objects.get(token_hash=token)
+    assert (grant.scope_id, grant.amount, grant.name) == (str(key.id), 2_500_000_000, TEMPORARY)
+    assert (grant.starts_at, grant.ends_at) == (NOW, datetime(2037, 12, 1, tzinfo=UTC))
+    assert [each.amount for each in profile.scopes[0].limits[0].raises] == [2_500_000_000]
+    assert key.metadata == {"a": 1}
+    change = Change.objects.get(subject_kind="key", subject_id=str(key.id))
+    assert change.after["temp_budget_increase"] == "2.5"
+    assert any("key over" in line and "it ended at 2037-11-23 13:06:59 UTC" in line for line in lines)
+    assert any("key free" in line and "no limit in dollars" in line for line in lines)
+    import_all("--update")
+    assert Grant.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_gateways_hear_of_everything_that_is_made(
+    litellm: LiteLLM, import_all: Import, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(writer, "publish", lambda *subjects: heard.extend(subjects))
+    litellm.add("BudgetTable", budget_id="gold", max_budget=5.0)
+    litellm.add("UserTable", user_id="u1")
+    litellm.add("TeamTable", team_id="t1", members=["u1"])
+    litellm.add("EndUserTable", user_id="c/1")
+    litellm.add("TagTable", tag_name="prod")
+    token = litellm.key(TEXT, team_id="t1")
+    import_all()
+    assert heard == ["budget:gold", "user:u1", "team:t1", "team:t1", "customer:c/1", "tag:prod", f"key:{token}"]
+    heard.clear()
+    import_all()
+    assert heard == []
+    litellm.run("UPDATE \"LiteLLM_UserTable\" SET user_alias = 'Ann'")
+    import_all("--update")
+    assert heard == ["user:u1"]

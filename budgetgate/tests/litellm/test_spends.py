@@ -1,9 +1,7 @@
 """What an import asks the ledger for, and what the ledger shows afterwards."""
 
 import io
-from types import SimpleNamespace
 
-import pytest
 from django.core.management import call_command
 
 from budgetgate.litellm.planned import Spent
@@ -14,14 +12,13 @@ from budgets.rules.windows import LIFETIME, parse_period
 from budgets.usage import usage_of
 from keys.models import Key
 from keys.profiles import limits_of_key
+from ledger.adjustments import Shown
 from tests.api import NOW
 
 
-def shown(
-    *durations: str, unit: LimitUnit = LimitUnit.USD, model: str | None = None, spent: int = 0
-) -> SimpleNamespace:
-    periods = {LIFETIME if text == "lifetime" else parse_period(text) for text in durations}
-    return SimpleNamespace(unit=unit, periods=periods, model=model, spent=spent, is_lifetime=LIFETIME in periods)
+def shown(*durations: str, unit: LimitUnit = LimitUnit.USD, model: str | None = None, spent: int = 0) -> Shown:
+    periods = frozenset(LIFETIME if text == "lifetime" else parse_period(text) for text in durations)
+    return Shown(unit, periods, model, spent)
 
 
 def test_longer_windows_show_at_least_what_shorter_ones_do() -> None:
@@ -36,7 +33,6 @@ def test_only_dollars_of_all_models_are_brought() -> None:
 
 
 def test_windows_show_what_they_did_in_litellm(litellm: LiteLLM) -> None:
-    pytest.importorskip("ledger.adjustments")
     limits = [{"budget_duration": "1h", "max_budget": 10}, {"budget_duration": "30d", "max_budget": 500}]
     token = litellm.key("sk-a-a-a-a-a-a-a-a", spend=70.0, budget_limits=limits)
     for duration, started_at, spend in (("1h", "2037-11-23 13:00", 3.5), ("30d", "2037-11-01", 12.25)):
