@@ -22,6 +22,7 @@ BINDING = LIMIT_FIELDS | {
     "temp_budget_increase_nanousd",
     "temp_budget_expiry",
     "models",
+    "aliases",
     "allowed_routes",
     "key_type",
     "tags",

@@ -82,7 +82,7 @@ def test_a_limit_that_an_admin_gives_to_an_own_key_is_not_lifted_by_its_user(
     ann.post("/key/update", key=key, key_alias="still-mine")
 
 
-MEMBER_MAY = [
+MEMBER_MAY: list[tuple[str, dict[str, Any]]] = [
     ("/key/generate", {"team_id": "t1"}),
     ("/key/update", {"key": "own", "key_alias": "x"}),
     ("/key/block", {"key": "own"}),
