@@ -87,7 +87,7 @@ def test_reset_to_what_cannot_be_is_refused(body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("by", "status"),
-    [(ADMIN, 200), (TEAM_ADMIN, 200), (VIEWER, 403), (USER, 403), (STRANGER, 404)],
+    [(ADMIN, 200), (TEAM_ADMIN, 200), (VIEWER, 403), (USER, 404), (STRANGER, 404)],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_who_may_reset_a_key_of_a_team(by: Actor, status: int) -> None:
