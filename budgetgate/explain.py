@@ -17,7 +17,7 @@ from budgets.errors import InputError, NotFoundError
 from budgets.requests import actor_of
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import usd_from_nanousd
-from budgets.rules.scopes import KeyProfile
+from budgets.rules.scopes import CUSTOMER, TAG, KeyProfile
 from budgets.rules.windows import END_OF_TIME_MS
 from budgets.serializers import NamesField, RequestSerializer, Schema, TextField
 from budgets.services import instant_of
@@ -41,10 +41,15 @@ _WINDOW = record(
         "model": nullable(text("The model whose calls it counts; null for all.")),
         "budget_duration": text("The duration of the limit, as it was spelled; `lifetime` without one."),
         "unit": text("What it counts.", choices=[unit.value for unit in LimitUnit]),
-        "limit": number("The maximum that holds now, with grants; USD, or a whole number."),
-        "granted": number("The part of it that grants add now."),
-        "spent": number("What was spent in this window."),
-        "held": number("What calls in flight hold."),
+        "limit": nullable(
+            number(
+                "The maximum that holds now, with grants; USD, or a whole number. This and the next three are null for "
+                "customers and tags, whose spend only admins see."
+            )
+        ),
+        "granted": nullable(number("The part of it that grants add now.")),
+        "spent": nullable(number("What was spent in this window.")),
+        "held": nullable(number("What calls in flight hold.")),
         "estimate": number("What this call would hold."),
         "would_pass": flag("Whether the window has room for the call."),
         "reason": nullable(text("Why it has none.", choices=list(REASONS.values()))),
@@ -155,9 +160,10 @@ class Explain(APIView):
     def post(self, request: Request) -> Response:
         body, now = ExplainSerializer(data=request.data), timezone.now()
         body.is_valid(raise_exception=True)
-        asked = body.validated_data
-        profile = _profile(asked, actor=actor_of(request), now=now)
-        return Response(_rendered(explain(_question(asked, profile=profile), now=now)))
+        asked, actor = body.validated_data, actor_of(request)
+        profile = _profile(asked, actor=actor, now=now)
+        explanation = explain(_question(asked, profile=profile), now=now)
+        return Response(_rendered(explanation, shows_guests=actor.sees_all))
 
 
 def _profile(asked: dict[str, Any], *, actor: Actor, now: datetime) -> KeyProfile:
@@ -217,7 +223,7 @@ def _with_model(body: bytes, *, model: str | None) -> tuple[bytes, str | None]:
     return body, named
 
 
-def _rendered(explanation: Explanation) -> dict[str, object]:
+def _rendered(explanation: Explanation, *, shows_guests: bool) -> dict[str, object]:
     estimate, refusal = explanation.estimate, explanation.refusal
     return {
         "would_pass": explanation.would_pass,
@@ -229,30 +235,35 @@ def _rendered(explanation: Explanation) -> dict[str, object]:
             "input_tokens": estimate.input_tokens,
             "output_tokens": estimate.output_tokens,
         },
-        "windows": [_window(answer) for answer in explanation.windows],
+        "windows": [_window(answer, shows_guests=shows_guests) for answer in explanation.windows],
         "output_tokens_max": explanation.output_tokens_max,
     }
 
 
-def _window(answer: WindowAnswer) -> dict[str, object]:
+def _window(answer: WindowAnswer, *, shows_guests: bool) -> dict[str, object]:
+    """What guests spend crosses teams: without the right to see it one learns only whether the call would pass."""
     active, usage = answer.usage.active, answer.usage
     unit, end_ms = active.limit.unit, active.window.end_ms
+    amounts = {
+        "limit": active.limit.maximum or 0,
+        "granted": active.granted,
+        "spent": usage.spent,
+        "held": usage.held,
+    }
+    is_shown = shows_guests or active.scope.kind not in (CUSTOMER, TAG)
     return {
         "scope": active.scope.kind,
         "scope_id": None if answer.is_hidden else active.scope.id,
         "model": active.scope.model,
         "budget_duration": str(active.limit),
         "unit": unit.value,
-        "limit": _amount(active.limit.maximum or 0, unit=unit),
-        "granted": _amount(active.granted, unit=unit),
-        "spent": _amount(usage.spent, unit=unit),
-        "held": _amount(usage.held, unit=unit),
+        **{name: _amount(amount, unit=unit) if is_shown else None for name, amount in amounts.items()},
         "estimate": _amount(answer.amount, unit=unit),
         "would_pass": answer.verdict not in REASONS,
         "reason": REASONS.get(answer.verdict),
         "passes_at": None if answer.passes_ms is None else instant_of(answer.passes_ms),
         "reset_at": None if end_ms == END_OF_TIME_MS else instant_of(end_ms),
-        "output_tokens_max": answer.output_tokens_max,
+        "output_tokens_max": answer.output_tokens_max if is_shown else None,
     }
 
 

@@ -22,6 +22,7 @@ BINDING = LIMIT_FIELDS | {
     "temp_budget_increase_nanousd",
     "temp_budget_expiry",
     "models",
+    "aliases",
     "allowed_routes",
     "key_type",
     "tags",
@@ -100,6 +101,17 @@ def check_may_manage(actor: Actor, key: Key) -> None:
     """Raises ForbiddenError where somebody sees a key and may not change, rotate or delete it."""
     if not _manages(actor, key) and not _owns_and_writes(actor, key):
         raise ForbiddenError(f"{actor.name} sees this key and may not change it; its user or an admin may")
+
+
+def check_member_may(actor: Actor, key: Key, *addresses: str) -> None:
+    """Raises ForbiddenError where a plain member uses one of these addresses for a key of the team, and the team has a
+    list of what members may use, with none of them in it. Without a list they do with own keys what others do."""
+    team = key.team
+    if team is None or actor.manages_team(team.team_id) or not team.member_permissions:
+        return
+    if not set(addresses) & set(team.member_permissions):
+        allowed = ", ".join(team.member_permissions)
+        raise ForbiddenError(f"Team member does not have permissions for endpoint: {addresses[0]}; allowed: {allowed}")
 
 
 def check_may_change(actor: Actor, key: Key, fields: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from budgets.actors import SYSTEM, Actor
 from budgets.audit import record_change
 from budgets.gate.changes import publish
 from budgets.rules.scopes import KEY
-from keys.access import check_may_manage, keys_visible_to, locked_keys
+from keys.access import check_may_manage, check_member_may, keys_visible_to, locked_keys
 from keys.answers import key_rows
 from keys.lookup import any_named, hashes_of, key_not_found, token_hash_of_alias
 from keys.models import DeletedKey, Key
@@ -31,6 +31,7 @@ def delete_keys(presented: Sequence[str], *, field: str, now: datetime, by: Acto
                 raise key_not_found(f"{field}[{index}]")
         for key in keys:
             check_may_manage(by, key)
+            check_member_may(by, key, "/key/delete")
         delete_locked(keys, now=now, by=by)
 
 

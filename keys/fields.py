@@ -136,5 +136,20 @@ def _place(team_id: str | None, user_id: str | None) -> Place:
     return Place(team, user_id, team.member_key_duration if team.has_member else None)
 
 
+def limit_life(key: Key, *, is_given: bool, now: datetime) -> None:
+    """Lets a key that a member of its team makes, renews or brings along live no longer than the team allows.
+
+    Raises InputError where a longer life `is_given`.
+    """
+    most = None if key.team is None else key.team.member_key_duration
+    latest = _expires_at(most, now=now)
+    if latest is None or (key.expires_at is not None and key.expires_at <= latest):
+        return
+    if is_given:
+        message = f"duration: too long; keys that members of team {key.team_id} make live at most {most}"
+        raise InputError(message, field="duration")
+    key.expires_at = latest
+
+
 def _no_user(user_id: str) -> InputError:
     return InputError(f"user_id: there is no user {user_id!r}; POST /user/new makes one", field="user_id")

@@ -8,7 +8,7 @@ from django.db import transaction
 from budgets.actors import SYSTEM, Actor
 from budgets.errors import ConflictError, InputError
 from budgets.rules.windows import DurationError
-from keys.access import acts_for_user, check_may_manage, key_for
+from keys.access import acts_for_user, check_may_manage, check_member_may, key_for
 from keys.fields import KeyFields
 from keys.parsing import expiry_of, hash_key, key_name_of, token_hash_of
 from keys.records import key_record, subjects_of
@@ -35,6 +35,7 @@ def rotate_key(presented: str, rotation: Rotation, *, now: datetime, by: Actor =
     with errors_named(rotation.fields.get("key_alias")), transaction.atomic():
         key = key_for(by, presented, now=now, lock=True)
         check_may_manage(by, key)
+        check_member_may(by, key, "/key/regenerate", "/key/{key}/regenerate")
         if key.token_hash != token_hash_of(presented):
             message = "key: it was rotated since; name it by its new text or hash"
             raise ConflictError(message, field="key")

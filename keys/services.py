@@ -18,8 +18,8 @@ from budgets.grants import replace_grant
 from budgets.rules.money import exact_usd
 from budgets.rules.scopes import KEY
 from budgets.usage import set_spend
-from keys.access import acts_for_user, binds, check_may_change, key_for, owner_of_new_key
-from keys.fields import KeyFields, apply_fields
+from keys.access import acts_for_user, binds, check_may_change, check_member_may, key_for, owner_of_new_key
+from keys.fields import KeyFields, apply_fields, limit_life
 from keys.models import Key
 from keys.parsing import KeyTextError, check_custom_key, hash_key, key_name_of, make_key
 from keys.profiles import limits_of_key, root_of_key
@@ -52,6 +52,7 @@ def create_key(
     key.created_by = key.updated_by = author
     key.acts_for_user = acts_for_user(by, user_id)
     apply_fields(key, fields, now=now)
+    _check_joined(key, fields, now=now, by=by)
     with errors_named(key.key_alias), transaction.atomic():
         key.save(force_insert=True)
         _change_amounts(key, fields, now=now, by=by, is_new=True)
@@ -71,13 +72,26 @@ def change_locked(key: Key, fields: KeyFields, *, now: datetime, by: Actor, acti
     """Changes and saves a key that the caller has locked. `errors_named` stands around the transaction."""
     check_may_change(by, key, fields)
     before, subjects = key_record(key), subjects_of(key)
-    had, key.is_bound = key.user_id, key.is_bound or binds(by, key, fields)
+    check_member_may(by, key, f"/key/{action}")
+    user_id, team_id = key.user_id, key.team_id
+    key.is_bound = key.is_bound or binds(by, key, fields)
     apply_fields(key, fields, now=now)
-    if key.user_id != had:
+    if key.user_id != user_id:
         key.acts_for_user = acts_for_user(by, key.user_id)
+    if key.team_id != team_id:
+        _check_joined(key, fields, now=now, by=by)
+    elif "duration" in fields and not by.manages_team(key.team_id):
+        limit_life(key, is_given=True, now=now)
     save_changed(key, now=now, by=by)
     given = _change_amounts(key, fields, now=now, by=by)
     tell(key, action=action, before=before, subjects=subjects, now=now, by=by, given=given)
+
+
+def _check_joined(key: Key, fields: KeyFields, *, now: datetime, by: Actor) -> None:
+    """What a team says of keys that its members make, or bring along. Raises ForbiddenError and InputError."""
+    check_member_may(by, key, "/key/generate")
+    if not by.manages_team(key.team_id):
+        limit_life(key, is_given=fields.get("duration") is not None, now=now)
 
 
 def save_changed(key: Key, *, now: datetime, by: Actor) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from budgets.actors import Actor
 from budgets.errors import ForbiddenError, InputError, NotFoundError
 from budgets.rules.scopes import KEY, MEMBER, TEAM, USER, member_id
-from keys.access import key_for, may_change_limits, sees_key
+from keys.access import check_member_may, key_for, may_change_limits, sees_key
 from keys.lookup import key_not_found
 from keys.models import Key
 from ledger.owners import MODELS, Owner, is_uuid, owners_of
@@ -19,6 +19,7 @@ def key_to_correct(presented: str, *, by: Actor, now: datetime) -> Key:
     key = key_for(by, presented, now=now)
     if not may_change_limits(by, key):
         raise ForbiddenError("This key's spend may be corrected by an admin of its team or of the gateway only")
+    check_member_may(by, key, "/key/{key}/reset_spend")
     return key
 
 
@@ -53,6 +54,7 @@ def owner_to_correct(kind: str, given: str, *, by: Actor, now: datetime) -> Owne
     if kind == KEY:
         key = _key_named(given, by=by, now=now)
         scope_id, may = str(key.id), may_change_limits(by, key)
+        check_member_may(by, key, "/key/{key}/reset_spend")
     else:
         scope_id = scope_id_seen(kind, given, by=by, now=now)
         may = corrects_scope(kind, scope_id, by=by)

@@ -9,6 +9,19 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from budgets.actors import Actor
+from teams.models import Team
+
+ACTIVITY = "/team/daily/activity"
+"""The permission with which members of a team see what the others spend."""
+
+
+def teams_shown_to(by: Actor) -> set[str]:
+    """The teams of which somebody sees every call: those that one administers, and those that show it to members."""
+    others = by.teams - by.admin_of
+    if not others:
+        return set(by.admin_of)
+    shown = Team.objects.filter(team_id__in=others, member_permissions__contains=[ACTIVITY])
+    return {*by.admin_of, *shown.values_list("team_id", flat=True)}
 
 
 @dataclass(slots=True)
@@ -36,11 +49,10 @@ class Where:
         self.add(f"{column} >= %s AND {column} < %s", start_at, end_at)
 
     def visible_to(self, by: Actor) -> None:
-        """What the reader may see: the calls of the own teams, the own calls, those of the own key."""
+        """What the reader may see: all calls of some teams, the own calls, those of the own key."""
         if not by.sees_all:
-            self.add(
-                "(team_id = ANY(%s) OR user_id = %s OR key_id = %s::uuid)", sorted(by.teams), by.user_id, by.key_id
-            )
+            teams = sorted(teams_shown_to(by))
+            self.add("(team_id = ANY(%s) OR user_id = %s OR key_id = %s::uuid)", teams, by.user_id, by.key_id)
 
     @property
     def sql(self) -> str:

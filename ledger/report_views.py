@@ -184,7 +184,8 @@ REPORT_ANSWER = listing(
 
 _HOW = (
     "Sums of whole hours: where the zone of the days is not whole hours from UTC, an hour belongs to the day in which "
-    "it begins. Adjustments are not in it. Who does not see everything sees the own teams, the own calls, the own key."
+    "it begins. Adjustments are not in it. Who does not see everything sees the own calls, "
+    "and all of teams that one administers, or that show them to their members."
 )
 
 

@@ -25,7 +25,7 @@ from budgets.services import LIMIT_FIELDS, LimitFields, LimitSet, changed_limits
 from teams.models import Member, Team, User
 from teams.parsing import TeamIdError, check_user_id, is_email
 from teams.records import member_record, user_record
-from teams.services import TeamFields, create_team, team_for
+from teams.services import TeamFields, create_team, set_limits_of_member, team_for
 
 MEMBERS_MAX = 500
 INCREASE = "temp_budget_increase"
@@ -107,7 +107,7 @@ def add_members(
 def _new_member(team: Team, user: User, *, role: str, fields: MemberFields, by: Actor, now: datetime) -> Member:
     member = Member(team=team, user=user, role=role, created_at=now, timezone=team.timezone, week_start=team.week_start)
     member.allowed_models = fields.get("allowed_models") or []
-    set_limits(member, changed_limits(member, fields), now=now)
+    set_limits_of_member(member, changed_limits(member, fields), team=team, now=now)
     _record(member, action="create", before={}, by=by, now=now)
     return member
 
@@ -228,7 +228,7 @@ def update_member(
             member.allowed_models = fields["allowed_models"] or []
         member.role = fields.get("role") or member.role
         if LIMIT_FIELDS & fields.keys():
-            set_limits(member, changed_limits(member, fields), now=now)
+            set_limits_of_member(member, changed_limits(member, fields), team=team, now=now)
         member.save(force_update=True)
         _record(member, action="update", before=before, by=by, now=now)
         if increase is not None:
@@ -289,7 +289,7 @@ def reset_member_budget(team_id: str, user_id: str, *, by: Actor, now: datetime)
         team = team_for(team_id, lock=True)
         member = locked_member(team, user_id)
         before, previous = member_record(member), member.budget_id
-        set_limits(member, LimitSet((), None, limit_set(member).calendar), now=now)
+        set_limits_of_member(member, LimitSet((), None, limit_set(member).calendar), team=team, now=now)
         member.save(force_update=True)
         _record(member, action="update", before=before, by=by, now=now)
         transaction.on_commit(partial(publish, f"team:{team_id}"))

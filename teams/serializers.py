@@ -28,6 +28,10 @@ NOT_YET: dict[str, Any] = REFUSED | {
 NOTED: dict[str, object] = {"organization_id": None, "router_settings": {}, "prompts": None}
 """What is kept and changes nothing, with what it is where nobody gave it."""
 
+MEMBER_PERMISSIONS_HELP = (
+    "The addresses that plain members may use to make and change own keys of the team; without any, all that users may "
+    "use for own keys. With /team/daily/activity they see what the others spend."
+)
 PAGE_MAX = 1_000_000
 PAGE_SIZE_MAX = 1000
 SORTED_BY = ("team_id", "team_alias", "created_at", "updated_at", "max_budget")
@@ -43,7 +47,7 @@ class _TeamSerializer(PersonSerializer):
     default_team_member_models = NamesField(
         help_text="The models that members may call who have none of their own; null or an empty list for all."
     )
-    team_member_permissions = NamesField(help_text="The addresses that its members may use for its keys.")
+    team_member_permissions = NamesField(help_text=MEMBER_PERMISSIONS_HELP)
     team_member_key_duration = TextField(max_length=16, help_text="How long keys that members make live at most.")
     team_member_budget = MoneyField(
         source="team_member_budget_nanousd", help_text="`max_budget` of every member that has no limits of its own."
@@ -100,7 +104,7 @@ class TeamModelsSerializer(TeamSerializer):
 class TeamPermissionsSerializer(TeamSerializer):
     """POST /team/permissions_update."""
 
-    team_member_permissions = NamesField(help_text="The addresses that its members may use for its keys.")
+    team_member_permissions = NamesField(help_text=MEMBER_PERMISSIONS_HELP)
 
 
 class TeamQuery(QuerySerializer):

@@ -9,7 +9,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, Q
 
 from budgets.actors import SYSTEM, Actor
 from budgets.audit import record_change
@@ -18,7 +18,16 @@ from budgets.gate.changes import publish
 from budgets.models import Budget
 from budgets.rules.limits import LimitError, parse_duration
 from budgets.rules.scopes import TEAM
-from budgets.services import LIMIT_FIELDS, LimitFields, calendar_of, changed_limits, limit_set, set_limits
+from budgets.services import (
+    LIMIT_FIELDS,
+    LimitFields,
+    LimitSet,
+    calendar_of,
+    changed_limits,
+    limit_set,
+    make_due,
+    set_limits,
+)
 from teams.models import Member, Team
 from teams.parsing import TeamIdError, check_team_id, is_team_id, make_team_id
 from teams.records import team_record
@@ -232,10 +241,24 @@ def _set_tier(team: Team, fields: dict[str, Any], *, by: Actor, now: datetime) -
     if team.member_budget_since is None:
         team.member_budget_since = now
     team.member_budget = tier
+    if not team._state.adding:
+        _make_members_due(team, now=now)
+
+
+def set_limits_of_member(member: Member, wanted: LimitSet, *, team: Team, now: datetime) -> None:
+    """Gives a membership limits of its own, beside those of its team's tier. Raises LimitError."""
+    set_limits(member, wanted, now=now)
+    if team.member_budget_id is not None:
+        make_due(member, now=now)
+
+
+def _make_members_due(team: Team, *, now: datetime) -> None:
+    waiting = Q(next_reset_at__isnull=True) | Q(next_reset_at__gt=now)
+    Member.objects.filter(waiting, team=team).update(next_reset_at=now)
 
 
 def _move_calendars(team: Team, *, now: datetime) -> None:
     """The days and weeks of the members begin when those of their team do."""
     for member in Member.objects.select_for_update().filter(team=team):
-        set_limits(member, replace(limit_set(member), calendar=calendar_of(team)), now=now)
+        set_limits_of_member(member, replace(limit_set(member), calendar=calendar_of(team)), team=team, now=now)
         member.save(force_update=True)

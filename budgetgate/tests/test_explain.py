@@ -203,6 +203,11 @@ def test_customer_tags_and_run_are_asked_too(api: Api) -> None:
         ("tag", "given"),
     ]
     assert [window["would_pass"] for window in answer["windows"]] == [True, False, False, False]
+    told = ask(Api(key), key=key, customer="anna", tags=["given"])["windows"]
+    assert [window["would_pass"] for window in told] == [False, False, False]
+    for name in ("limit", "granted", "spent", "held", "output_tokens_max"):
+        assert [window[name] for window in told] == [None, None, None], name
+    assert [window["spent"] for window in answer["windows"]] == [0, 0, 0, 0]
     body = {"messages": [], "user": "anna", "metadata": {"tags": ["given"]}}
     assert [window["scope"] for window in ask(api, key=key, body=body)["windows"]] == ["customer", "tag", "tag"]
 

@@ -22,6 +22,7 @@ LIMITS: list[dict[str, Any]] = [
     {"spend": 0},
     {"temp_budget_increase": 5, "temp_budget_expiry": "2038-01-01"},
     {"models": []},
+    {"aliases": {"gpt-4o": "a-dear-model"}},
     {"tags": []},
     {"allowed_routes": []},
     {"key_type": "default"},

@@ -345,6 +345,7 @@ def test_a_rotated_key_keeps_everything_but_its_text(api: Api, monkeypatch: pyte
         "rotated_at",
         "rotation_count",
         "max_budget_nanousd",
+        "is_bound",
     }
     assert api.get("/key/info", key=made["key"])["info"]["key_alias"] == "all"
     assert load_profile(made["token"], now=NOW) == load_profile(rotated["token"], now=NOW)

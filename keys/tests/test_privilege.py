@@ -80,3 +80,53 @@ def test_a_limit_that_an_admin_gives_to_an_own_key_is_not_lifted_by_its_user(
     ann.refusal("/key/update", {"key": key, "max_budget": 100}, status=403)
     ann.refusal("/key/update", {"key": key, "team_id": None}, status=403)
     ann.post("/key/update", key=key, key_alias="still-mine")
+
+
+MEMBER_MAY: list[tuple[str, dict[str, Any]]] = [
+    ("/key/generate", {"team_id": "t1"}),
+    ("/key/update", {"key": "own", "key_alias": "x"}),
+    ("/key/block", {"key": "own"}),
+    ("/key/regenerate", {"key": "own"}),
+    ("/key/{key}/reset_spend", {"reset_to": 0}),
+    ("/key/delete", {"keys": ["own"]}),
+]
+
+
+@pytest.mark.parametrize("without", [path for path, _ in MEMBER_MAY])
+def test_a_member_uses_the_addresses_that_the_team_allows_and_no_other(boss: ActorApi, without: str) -> None:
+    ann = ActorApi(people.user("ann", teams={"t1"}))
+    key = ann.post("/key/generate", team_id="t1")["token"]
+    allowed = [path for path, _ in MEMBER_MAY if path != without]
+    boss.post("/team/update", team_id="t1", team_member_permissions=allowed)
+    for path, body in MEMBER_MAY:
+        sent = {name: key if value == "own" else [key] if value == ["own"] else value for name, value in body.items()}
+        status = 403 if path == without else 200
+        answer = ann.send(path.replace("{key}", key), sent)
+        assert answer.status_code == status, answer.content
+        key = answer.json()["token"] if path == "/key/regenerate" and status == 200 else key
+    boss.post("/key/generate", team_id="t1")
+
+
+def test_a_member_brings_no_key_into_a_team_that_lets_members_make_none(boss: ActorApi) -> None:
+    ann = ActorApi(people.user("ann", teams={"t1"}))
+    key = ann.post("/key/generate")["token"]
+    boss.post("/team/update", team_id="t1", team_member_permissions=["/key/update"])
+    ann.refusal("/key/update", {"key": key, "team_id": "t1"}, status=403)
+    assert Key.objects.get(token_hash=key).team_id is None
+
+
+def test_keys_that_members_make_live_no_longer_than_the_team_says(boss: ActorApi) -> None:
+    ann = ActorApi(people.user("ann", teams={"t1"}))
+    outside = ann.post("/key/generate")["token"]
+    boss.post("/team/update", team_id="t1", team_member_key_duration="7d")
+    key = ann.post("/key/generate", team_id="t1")
+    assert key["expires"] == "2037-11-30T13:06:59.126000Z"
+    for longer in ("-1", "8d"):
+        assert ann.refusal("/key/generate", {"team_id": "t1", "duration": longer})["param"] == "duration"
+        assert ann.refusal("/key/update", {"key": key["token"], "duration": longer})["param"] == "duration"
+        ann.refusal("/key/update", {"key": outside, "team_id": "t1", "duration": longer})
+        ann.refusal("/key/regenerate", {"key": key["token"], "duration": longer})
+    ann.refusal("/key/update", {"key": key["token"], "duration": None})
+    assert ann.post("/key/update", key=key["token"], duration="7d")["expires"] == "2037-11-30T13:06:59.126000Z"
+    assert ann.post("/key/update", key=outside, team_id="t1")["expires"] == "2037-11-30T13:06:59.126000Z"
+    assert boss.post("/key/generate", team_id="t1", duration="-1")["expires"] is None

@@ -34,7 +34,9 @@ from ledger.tests.factories import (
     seed,
     windows_of,
 )
+from teams.member_services import NewMember, add_members, reset_member_budget, update_member
 from teams.models import Customer, Member, Tag, Team, User
+from teams.services import update_team
 
 HOURLY: Any = {"budget_limits": limits(("1h", 10))}
 
@@ -180,6 +182,30 @@ def test_members_have_history_of_the_tier_that_their_team_gives_them(gate: SyncG
     close(gate, at("03-06 13:00"))
     assert history() == [("member", "u1/a-team", "", "usd/1h", 5, TEN)]
     assert make_members_and_customers_due(now=NOW) == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", ["joins", "gets an own limit", "loses it", "gets another tier"])
+def test_members_that_change_have_history_of_their_teams_tier_at_once(gate: SyncGate, change: str) -> None:
+    team = saved_team(team_id="a-team", now=NOW - timedelta(days=40))
+    saved_user()
+    tier, start = {"team_member_budget_limits": limits(("1h", 10))}, NOW - timedelta(days=9)
+    update_team("a-team", {} if change == "gets another tier" else tier, now=start)  # type: ignore[arg-type]
+    monthly: Any = {"max_budget_nanousd": 10**12, "budget_duration": "1mo"}
+    if change == "joins":
+        add_members("a-team", [NewMember("u1")], {}, by=SYSTEM, now=NOW)
+    else:
+        add_members("a-team", [NewMember("u1")], monthly if change == "loses it" else {}, by=SYSTEM, now=start)
+        close(gate, NOW - timedelta(hours=1))
+    if change == "gets an own limit":
+        update_member("a-team", "u1", monthly, by=SYSTEM, now=NOW)
+    elif change == "loses it":
+        reset_member_budget("a-team", "u1", by=SYSTEM, now=NOW)
+    elif change == "gets another tier":
+        update_team("a-team", tier, now=NOW)  # type: ignore[arg-type]
+    posted_entry(team_id=team.team_id, user_id="u1", cost_nanousd=5)
+    close(gate, at("03-06 13:00"))
+    assert ("member", "u1/a-team", "", "usd/1h", 5, TEN) in history()
 
 
 @pytest.mark.django_db

@@ -21,6 +21,7 @@ from ledger.log_views import Export, Logs, PagedLogs
 from ledger.posting import COLUMNS, post_entries
 from ledger.tests.actors import ADMIN, STRANGER, TEAM_ADMIN, USER, VIEWER, answer, ask, key_actor
 from ledger.tests.factories import KEY_ID, NOW, NOW_MS, at, make_entry, posted_entry, saved_key
+from teams.models import Team
 from tests.api import stop_clock
 from tests.services import MASTER_KEY
 
@@ -221,10 +222,10 @@ def test_calls_of_long_ago_are_shown_when_their_days_are_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("by", "seen"),
-    [(ADMIN, 4), (VIEWER, 4), (USER, 3), (TEAM_ADMIN, 2), (STRANGER, 1)],
+    [(ADMIN, 4), (VIEWER, 4), (USER, 1), (TEAM_ADMIN, 2), (STRANGER, 0)],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_each_reader_sees_the_own_calls_and_those_of_the_own_teams(by: Actor, seen: int) -> None:
+def test_each_reader_sees_the_own_calls_and_those_of_teams_that_one_administers(by: Actor, seen: int) -> None:
     for fields in (
         {"team_id": "a-team", "user_id": "u2"},
         {"team_id": "a-team"},
@@ -235,6 +236,16 @@ def test_each_reader_sees_the_own_calls_and_those_of_the_own_teams(by: Actor, se
     assert answer(PagedLogs, by, query={})["total"] == seen
     assert len(answer(Logs, by, query={})) == seen
     assert len(json.loads(exported({"format": "json"}, by))) == seen
+
+
+def test_members_see_the_calls_of_a_team_that_shows_them() -> None:
+    posted_entry(team_id="a-team", user_id="u2")
+    team = Team.objects.create(team_id="a-team", created_at=NOW, updated_at=NOW)
+    assert answer(PagedLogs, USER, query={})["total"] == 0
+    team.member_permissions = ["/key/generate", "/team/daily/activity"]
+    team.save()
+    assert answer(PagedLogs, USER, query={})["total"] == 1
+    assert answer(PagedLogs, STRANGER, query={})["total"] == 0
 
 
 def test_key_sees_its_own_calls(key: Key) -> None:
