@@ -42,6 +42,7 @@ from budgets.rules.scopes import KEY
 from budgets.services import grants_for, limit_set
 from budgets.tier_answers import TIER_ROW, tier_row
 from budgets.usage import Spends, spends_of, usage_of
+from catalog.model_usage import model_usage
 from keys.models import DeletedKey, Key
 from keys.profiles import limits_of_key, root_of_key
 from keys.serializers import NOTED, REFUSED
@@ -124,8 +125,13 @@ _DELETION: dict[str, Schema] = {
 KEY_WITH_USAGE = extend(
     KEY_ROW,
     "KeyWithUsage",
-    {"budget_limits_usage": USAGE_SCHEMA, **_GRANTS, **_DELETION},
-    required=["budget_limits_usage", "grants"],
+    {
+        "budget_limits_usage": USAGE_SCHEMA,
+        "model_max_budget_usage": mapping(USAGE_SCHEMA, "The windows of each model that has limits."),
+        **_GRANTS,
+        **_DELETION,
+    },
+    required=["budget_limits_usage", "model_max_budget_usage", "grants"],
     d="A key and its windows; of a deleted one its last state.",
 )
 KEY_INFO_ANSWER = record(
@@ -311,6 +317,7 @@ def info_of(key: Key, *, now: datetime) -> Answer:
     return {
         **key_row(key, beside=Beside(spends, grants), now=now),
         "budget_limits_usage": usage_answer(usage),
+        "model_max_budget_usage": model_usage(limits, root=root_of_key(key), now=now, aliases=key.model_aliases),
         "grants": grants_answer(grants, kind=KEY, scope_id=str(key.id)),
     }
 

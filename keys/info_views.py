@@ -74,7 +74,7 @@ def _info(actor: Actor, presented: str, *, now: datetime) -> Answer:
         raise key_not_found("key")
     if not actor.sees_all and not gone.filter(visible(actor), pk=deleted.pk).exists():
         raise ForbiddenError(f"{actor.name} may not see this key")
-    return {**deleted_row(deleted), "budget_limits_usage": {}, "grants": []}
+    return {**deleted_row(deleted), "budget_limits_usage": {}, "model_max_budget_usage": {}, "grants": []}
 
 
 class KeysInfo(APIView):

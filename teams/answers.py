@@ -31,7 +31,9 @@ from budgets.documents import (
 from budgets.models import Budget, Limits
 from budgets.rules.limits import LimitUnit
 from budgets.usage import Spends
+from catalog.model_usage import model_usage
 from teams.models import Member, Team
+from teams.scopes import limits_of_team
 from teams.serializers import NOTED
 from teams.services import MEMBER_PERMISSIONS
 from teams.usage import Shown, increase_of
@@ -125,7 +127,7 @@ TEAM_WITH_USAGE = extend(
         **_USAGE,
         "team_member_budget_table": BUDGET_TABLE,
         "caller_edit_access": anything("What the caller may change: `unrestricted`, `team_admin` or `none` as `kind`."),
-        "model_max_budget_usage": anything("Always {}."),
+        "model_max_budget_usage": mapping(USAGE_SCHEMA, "The windows of each model that has limits."),
     },
     d="A team and its windows.",
 )
@@ -307,9 +309,11 @@ def team_with_usage(team: Team, *, shown: Shown, members: Sequence[Member], acce
     return {
         **team_row(team, spends=shown.spends, members=members, now=now),
         "budget_limits_usage": shown.windows,
+        "model_max_budget_usage": model_usage(
+            limits_of_team(team), root=f"team:{team.team_id}", now=now, aliases=team.model_aliases
+        ),
         "team_member_budget_table": _table(team.member_budget, models=[], now=now),
         "caller_edit_access": {"kind": access},
-        "model_max_budget_usage": {},
     }
 
 

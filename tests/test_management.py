@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 import redis
+from django.conf import LazySettings
 
 from budgets.gate.store import names, sync_gate
 from budgets.gate.windows import ActiveWindow, Amounts, active_windows
@@ -141,6 +142,22 @@ def test_a_limit_that_is_added_later_counts_what_its_period_has_spent(api: Api) 
     api.post("/key/update", key=made["key"], budget_limits=WINDOWS)
     info = api.get("/key/info", key=made["key"])["info"]
     assert {spent for spent, _ in spends(info).values()} == {Decimal("0.00022")}
+
+
+def test_the_limits_of_a_model_show_what_its_calls_have_spent_by_any_name_of_it(
+    api: Api, settings: LazySettings
+) -> None:
+    settings.PROVIDERS = settings.PROVIDERS | {"openai": {"api_key": "sk-x", "base_url": "http://127.0.0.1:1"}}
+    models = {"openai/gpt-4o": 5, "fast": {"max_budget": 1, "budget_duration": "1d"}, "o3": {"rpm_limit": 1}}
+    api.post("/team/new", team_id="t1", model_max_budget={"gpt-4o": 7})
+    made = api.post("/key/generate", team_id="t1", aliases={"fast": "gpt-4o"}, model_max_budget=models)
+    profile = profile_of(made["token"])
+    finish(profile, admit(profile))
+    usage = api.get("/key/info", key=made["key"])["info"]["model_max_budget_usage"]
+    spent = {name: [each["current_spend"] for each in windows.values()] for name, windows in usage.items()}
+    assert spent == {"openai/gpt-4o": [Decimal("0.00022")], "fast": [Decimal("0.00022")], "o3": [0]}
+    team = api.get("/team/info", team_id="t1")["team_info"]
+    assert [each["current_spend"] for each in team["model_max_budget_usage"]["gpt-4o"].values()] == [Decimal("0.00022")]
 
 
 def test_a_key_that_leaves_its_team_and_comes_back_has_spent_everything_it_spent(

@@ -277,7 +277,7 @@ def test_generate_info_and_update_ask_the_database_little(api: Api) -> None:
     assert len(statements(captured)) == 2  # the key with all around it, and grants; the ledger here is told
     with CaptureQueriesContext(connection) as captured:
         api.post("/key/update", key=made["key"], budget_limits=TWO_WINDOWS[:1])
-    assert len(statements(captured)) == 3 + 1  # lock, save, audit; and the grants for the answer
+    assert len(statements(captured)) == 4 + 1  # lock, read, save, audit; and the grants for the answer
     for _ in range(5):
         api.post("/key/generate", team_id="t1", budget_limits=TWO_WINDOWS)
     with CaptureQueriesContext(connection) as captured:
