@@ -70,7 +70,7 @@ def _write_keys(writer: Writer, rows: Sequence[Row]) -> None:
     wanted = [row for row in rows if row.get("team_id") != DASHBOARD_TEAM]
     if len(wanted) < len(rows):
         writer.report.line(
-            f"{len(rows) - len(wanted)} sessions of LiteLLM's pages, which it stores as keys: not brought"
+            f"sessions of LiteLLM's pages, which it stores as keys: {len(rows) - len(wanted)} not brought"
         )
     _write_missing_users(writer, users_named(wanted))
     teams = set(_existing_teams(row["team_id"] for row in wanted if row.get("team_id")))

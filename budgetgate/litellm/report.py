@@ -53,7 +53,7 @@ class Report:
 def difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     """The fields in which two records differ, with both values."""
     names = [name for name in wanted if found.get(name) != wanted[name]]
-    return "; ".join(f"{name} is {_shown(found.get(name))}, there {_shown(wanted[name])}" for name in names)
+    return "; ".join(f"{name} is {_shown(found.get(name))} here, {_shown(wanted[name])} there" for name in names)
 
 
 def _shown(value: object) -> str:

@@ -274,7 +274,9 @@ def test_what_differs_is_left_alone_unless_it_shall_be_updated(litellm: LiteLLM,
     import_all()
     Key.objects.update(max_budget_nanousd=7 * DOLLAR, blocked=True)
     lines = import_all()
-    assert any("left alone: blocked is True, there False; max_budget is '7.0', there '5.0'" in line for line in lines)
+    assert any(
+        "left alone: blocked is True here, False there; max_budget is '7.0' here, '5.0' there" in line for line in lines
+    )
     assert Key.objects.get().max_budget_nanousd == 7 * DOLLAR
     import_all("--update")
     key = Key.objects.get()
@@ -311,7 +313,7 @@ def test_bad_rows_keep_no_others_back(litellm: LiteLLM, import_all: Import) -> N
         "max_budget = NaN: not brought",
         "max_budget = -1.0: 0 instead",
         "model_max_budget.* = ",
-        "1 sessions of LiteLLM's pages",
+        "sessions of LiteLLM's pages, which it stores as keys: 1 not brought",
         "LiteLLM_ProxyModelTable: 1 not brought: models, whose parameters are encrypted; --config brings",
     ):
         assert said in text, said
