@@ -367,8 +367,6 @@ def test_counters_and_ledger_agree_after_corrections_of_every_kind_under_load(ga
         set_spend(owner.limits, root=owner.root, to_nanousd=0, by=SYSTEM, reason="", now=NOW)
 
     scopes = [("key", str(keys[0].id)), ("team", "a-team"), ("member", "u1/a-team"), ("user", "u1")]
-    at_once(
-        *(lambda key=key: call(key) for key in keys), *(lambda scope=scope: correct(*scope) for scope in scopes)
-    )
+    at_once(*(lambda key=key: call(key) for key in keys), *(lambda scope=scope: correct(*scope) for scope in scopes))
     for key in keys:
         assert set(differences(gate, windows_of(key))) == {0}
