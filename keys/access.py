@@ -129,7 +129,7 @@ def check_may_change(actor: Actor, key: Key, fields: Mapping[str, object]) -> No
     team_id, user_id = fields.get("team_id", key.team_id), fields.get("user_id", key.user_id)
     if team_id != key.team_id:
         _check_team(actor, team_id)
-        if not _owns(actor, key) and not actor.manages_team(str(team_id)):
+        if not _owns(actor, key) and not actor.manages_team(_text(team_id)):
             raise ForbiddenError("team_id: a key of a team moves only to another team that the same one administers")
     if user_id != key.user_id or (team_id != key.team_id and user_id is not None):
         _check_user(actor, user_id, team_id=team_id)

@@ -22,7 +22,7 @@ class UsdParameter(TextParameter):
 
     def to_internal_value(self, data: str) -> Any:
         try:
-            return nanousd_from_usd(data)
+            return nanousd_from_usd(super().to_internal_value(data))
         except MoneyError as error:
             raise serializers.ValidationError(str(error)) from None
 

@@ -23,7 +23,7 @@ from budgets.rules.money import exact_usd
 from budgets.rules.scopes import MEMBER, USER, member_id
 from budgets.services import LIMIT_FIELDS, LimitFields, LimitSet, changed_limits, limit_set, set_limits, text_of
 from teams.models import Member, Team, User
-from teams.parsing import TeamIdError, check_user_id, is_email
+from teams.parsing import TeamIdError, check_new_user_id, check_user_id, is_email
 from teams.records import member_record, user_record
 from teams.services import TeamFields, create_team, set_limits_of_member, team_for
 
@@ -129,6 +129,7 @@ def find_or_create_users(people: Sequence[NewMember], *, by: Actor, now: datetim
         if user is None
     }
     if missing:
+        _check_new(list(missing.values()), field=field)
         made = _create_users(list(missing.values()), by=by, now=now)
         found = _find(people)
         _record_users(made & {user.username for user in found if user is not None}, by=by, now=now)
@@ -147,6 +148,14 @@ def _check_person(person: NewMember, *, field: str) -> None:
     if person.user_id is not None:
         try:
             check_user_id(person.user_id)
+        except TeamIdError as error:
+            raise InputError(f"{field}: {error}", field=field) from None
+
+
+def _check_new(people: Sequence[NewMember], *, field: str) -> None:
+    for person in people:
+        try:
+            check_new_user_id(person.user_id or str(uuid4()))
         except TeamIdError as error:
             raise InputError(f"{field}: {error}", field=field) from None
 

@@ -6,6 +6,8 @@ All of them go into key names of the counter store, where braces mean something;
 import re
 from uuid import uuid4
 
+from budgets.actors import SYSTEM
+
 TEAM_ID_PATTERN = "^[A-Za-z0-9._:@+-]{1,128}$"
 
 _GRAMMAR = re.compile(r"[A-Za-z0-9._:@+-]{1,128}")
@@ -43,6 +45,13 @@ def check_user_id(text: str) -> None:
     """Raises TeamIdError."""
     if not is_user_id(text):
         raise TeamIdError(f"{text!r} is not allowed; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ : @ + | -")
+
+
+def check_new_user_id(text: str) -> None:
+    """The same for a user who is to be made: audits call commands and tasks by a name that nobody else may have."""
+    check_user_id(text)
+    if text.lower() == SYSTEM.name:
+        raise TeamIdError(f"{text!r} is not allowed; audits call the gateway itself so, allowed is another name")
 
 
 def is_guest_name(text: str, *, without: str = "") -> bool:

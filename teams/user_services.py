@@ -22,7 +22,7 @@ from budgets.rules.scopes import USER, root_of
 from budgets.services import LIMIT_FIELDS, LimitFields, changed_limits, set_limits
 from budgets.usage import set_spend
 from teams.models import User
-from teams.parsing import TeamIdError, check_user_id, is_email
+from teams.parsing import TeamIdError, check_new_user_id, is_email
 from teams.records import user_record
 from teams.scopes import limits_of_user
 
@@ -52,7 +52,7 @@ def create_user(
     """Makes a user without teams and keys, who has spent `spend_nanousd` already. Raises InputError and LimitError."""
     user_id = user_id or str(uuid4())
     try:
-        check_user_id(user_id)
+        check_new_user_id(user_id)
     except TeamIdError as error:
         raise InputError(f"user_id: {error}", field="user_id") from None
     user = User(username=user_id, date_joined=now, updated_at=now, created_by=by.name)

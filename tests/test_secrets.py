@@ -23,7 +23,7 @@ def _surroundings(valkey: redis.Redis, settings: LazySettings, db: None) -> None
 
 
 def calls() -> list[tuple[str, str, Any, bool]]:
-    """Method, address, body, and whether the answer is the one that may have a key's text; also wrong ones."""
+    """Method, address, body, and whether the answer may have a key's text. Wrong calls are among them."""
     params = {"model": "openai/gpt-4o", "api_key": PROVIDER}
     named = {"credential_name": "c1", "credential_values": {"api_key": PROVIDER}}
     return [

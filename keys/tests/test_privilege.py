@@ -130,3 +130,11 @@ def test_keys_that_members_make_live_no_longer_than_the_team_says(boss: ActorApi
     assert ann.post("/key/update", key=key["token"], duration="7d")["expires"] == "2037-11-30T13:06:59.126000Z"
     assert ann.post("/key/update", key=outside, team_id="t1")["expires"] == "2037-11-30T13:06:59.126000Z"
     assert boss.post("/key/generate", team_id="t1", duration="-1")["expires"] is None
+
+
+@pytest.mark.parametrize("name", ["system", "System"])
+def test_nobody_becomes_a_user_who_is_called_like_the_gateway_in_audits(boss: ActorApi, name: str) -> None:
+    body = {"team_id": "t1", "member": {"user_id": name, "role": "user"}}
+    assert boss.refusal("/team/member_add", body)["param"] == "member"
+    assert Api().refusal("/user/new", {"user_id": name})["param"] == "user_id"
+    assert not User.objects.filter(username=name).exists()

@@ -14,8 +14,9 @@ from budgets.gate.windows import ActiveWindow, Amounts, active_windows
 from budgets.models import Budget, Grant, LimitedScope, WindowHistory
 from budgets.rules.settlement import HeldGroup, Settlement
 from budgets.services import LimitFields, changed_limits, ms_of, set_limits
+from keys.services import update_key
 from ledger import reconcile
-from ledger.adjustments import set_spend
+from ledger.adjustments import move_spend, set_spend
 from ledger.closing import CLOSE_AFTER, close_expired_windows, make_members_and_customers_due
 from ledger.owners import owner_of, owners_of
 from ledger.reconcile import repair_counters
@@ -25,6 +26,7 @@ from ledger.tests.factories import (
     NOW_MS,
     admitted_call,
     at,
+    at_once,
     differences,
     limits,
     make_entry,
@@ -319,3 +321,52 @@ def test_reconciliation_has_nothing_to_do_after_a_reset(gate: SyncGate) -> None:
     set_spend(owner.limits, root=owner.root, to_nanousd=0, by=SYSTEM, reason="", now=NOW)
     assert repair_counters(gate=gate, now=NOW) == 0
     assert [d for d in differences(gate, windows_of(key)) if d] == []
+
+
+@pytest.mark.django_db
+def test_counters_of_a_key_that_comes_back_to_its_team_have_what_it_spent_elsewhere(gate: SyncGate) -> None:
+    for team_id in ("a-team", "b-team"):
+        with_limits(saved_team(team_id=team_id))
+    made = saved_key(now=NOW - timedelta(minutes=30), team_id="a-team", **HOURLY)
+
+    def call() -> None:
+        key = type(made).objects.get()
+        post_and_settle([admitted_call(gate, key)], gate=gate, now_ms=NOW_MS)
+        assert set(differences(gate, windows_of(key))) == {0}
+
+    running = admitted_call(gate, made)
+    call()
+    for number, team_id in enumerate(("b-team", "a-team", None, "a-team")):
+        update_key(made.token_hash, {"team_id": team_id}, now=NOW - timedelta(minutes=20 - number))
+        call()
+    post_and_settle([running], gate=gate, now_ms=NOW_MS)
+    key = type(made).objects.get()
+    assert set(differences(gate, windows_of(key))) == {0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_counters_and_ledger_agree_after_corrections_of_every_kind_under_load(gate: SyncGate) -> None:
+    user, team = saved_user(), with_limits(saved_team(team_id="a-team"))
+    with_limits(saved_member(team, user))
+    with_limits(user)
+    keys = [
+        saved_key(now=NOW - timedelta(days=2), user_id="u1", **place, **HOURLY)
+        for place in ({"team_id": "a-team"}, {})
+        for _ in range(2)
+    ]
+
+    def call(key: Any) -> None:
+        for _ in range(15):
+            post_and_settle([admitted_call(gate, key, user_id="u1", cost=100)], gate=gate, now_ms=NOW_MS)
+
+    def correct(kind: str, scope_id: str) -> None:
+        for number in range(6):
+            amount = -70 if number % 2 else 30
+            [owner] = owners_of(kind, [scope_id], now=NOW).values()
+            move_spend(owner.limits, root=owner.root, amount_nanousd=amount, by=SYSTEM, reason="", now=NOW)
+        set_spend(owner.limits, root=owner.root, to_nanousd=0, by=SYSTEM, reason="", now=NOW)
+
+    scopes = [("key", str(keys[0].id)), ("team", "a-team"), ("member", "u1/a-team"), ("user", "u1")]
+    at_once(*(lambda key=key: call(key) for key in keys), *(lambda scope=scope: correct(*scope) for scope in scopes))
+    for key in keys:
+        assert set(differences(gate, windows_of(key))) == {0}
