@@ -128,10 +128,15 @@ def _with_empty_values(operation: Schema) -> Schema:
     if "parameters" not in operation:
         return operation
     parameters = [
-        {**each, "allowEmptyValue": True} if each["in"] == "query" and not each.get("required") else each
-        for each in operation["parameters"]
+        {**each, "allowEmptyValue": True} if _may_be_empty(each) else each for each in operation["parameters"]
     ]
     return {**operation, "parameters": parameters}
+
+
+def _may_be_empty(parameter: Schema) -> bool:
+    """A list is written as one text too, an empty one as none."""
+    is_list = parameter["schema"].get("type") == "array"
+    return parameter["in"] == "query" and not parameter.get("required") and not is_list
 
 
 def _operation(operation: Schema, *, path: str, method: str) -> Schema:
