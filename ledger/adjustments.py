@@ -20,10 +20,11 @@ from django.db import connection, transaction
 from redis.exceptions import RedisError
 
 from budgets.actors import Actor
-from budgets.audit import record_change
+from budgets.audit import change_of
 from budgets.errors import InputError
 from budgets.gate.store import names, sync_gate
 from budgets.gate.windows import ActiveWindow, active_windows
+from budgets.models import Change
 from budgets.rules.admission import Posting
 from budgets.rules.limits import LimitUnit
 from budgets.rules.money import AMOUNT_MAX, exact_usd
@@ -189,7 +190,7 @@ def correct(
 ) -> list[int]:
     """Writes adjustments for many scopes in one transaction, and audits each; returns their lifetime spends before.
 
-    A constant number of statements but for the audit. Calls that are posted meanwhile count on top.
+    A constant number of statements. Calls that are posted meanwhile count on top.
     """
     previous: list[int] = []
     with transaction.atomic():
@@ -199,12 +200,15 @@ def correct(
         totals = iter(read_totals([(a.scope, window) for some in accounts for a in some for window, _ in a.starts])[0])
         effects: list[Effect] = []
         rows: list[dict[str, object]] = []
+        changes: list[Change] = []
         for correction, some in zip(corrections, accounts, strict=True):
             effect = Effect(correction.owner.root, str(uuid4()))
             before, after = _correct(some, correction, totals=totals, effect=effect, rows=rows, now=now)
             previous.append(before)
             effects.append(effect)
-            _audit(correction, before=before, after=after, by=by, reason=reason, now=now, action=action)
+            change = _change(correction, before=before, after=after, by=by, reason=reason, now=now, action=action)
+            changes += [] if change is None else [change]
+        Change.objects.bulk_create(changes)
         _post(rows, effects, by=by, reason=reason, now=now)
     return previous
 
@@ -307,11 +311,11 @@ def _windows(limits: ScopeLimits, *, root: str, now_ms: int) -> tuple[ActiveWind
     return active_windows([limits], names=names(), root=root, now_ms=now_ms)
 
 
-def _audit(
+def _change(
     correction: Correction, *, before: int, after: int, by: Actor, reason: str, now: datetime, action: str
-) -> None:
+) -> Change | None:
     scope = correction.owner.limits.scope
-    record_change(
+    return change_of(
         by,
         action=action,
         kind=scope.kind,
