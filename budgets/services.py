@@ -284,14 +284,16 @@ def set_limits(scope: Limits, wanted: LimitSet, *, now: datetime, recount: bool 
     scope.counted_since = {name: before.get(name, text_of(now)) for name in counted}
     due_at = scope.next_reset_at
     refresh_resets(scope, now=now)
-    if due_at is not None and due_at <= now:
+    if due_at is not None and due_at <= now and scope.next_reset_at is not None:
         scope.next_reset_at = due_at  # a window has ended and nobody has closed it yet: it stays due
 
 
-def make_due(scope: Limits, *, now: datetime) -> None:
-    """Lets the task that closes windows work out anew when the next one ends: of limits that are the scope's by a
-    default, this module knows nothing. An earlier instant stays."""
-    scope.next_reset_at = min(scope.next_reset_at or now, now)
+def set_limits_beside(scope: Limits, wanted: LimitSet, *, now: datetime) -> None:
+    """The same for a scope that has more limits by a default, of which this module knows nothing: the task that closes
+    windows works out anew when the next one ends. What is due already stays so."""
+    due_at = scope.next_reset_at
+    set_limits(scope, wanted, now=now)
+    scope.next_reset_at = min(due_at or now, now)
 
 
 def refresh_resets(scope: Limits, *, now: datetime) -> None:

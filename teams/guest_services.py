@@ -13,7 +13,7 @@ from budgets.audit import record_change
 from budgets.errors import InputError, NotFoundError, conflicts_named
 from budgets.gate.changes import publish
 from budgets.rules.scopes import CUSTOMER, TAG
-from budgets.services import LIMIT_FIELDS, LimitFields, changed_limits, make_due, set_limits
+from budgets.services import LIMIT_FIELDS, LimitFields, changed_limits, set_limits, set_limits_beside
 from budgets.usage import set_spend
 from teams.models import Customer, Tag
 from teams.parsing import TeamIdError, check_guest_name
@@ -135,9 +135,8 @@ def _apply_customer(customer: Customer, fields: CustomerFields, *, now: datetime
         customer.blocked = bool(fields["blocked"])
     customer.noted = {**customer.noted, **fields.get("noted", {})}
     if customer._state.adding or LIMIT_FIELDS & fields.keys():
-        set_limits(customer, changed_limits(customer, fields), now=now)
-        if settings.CUSTOMER_BUDGET_ID:
-            make_due(customer, now=now)
+        set_customer_limits = set_limits_beside if settings.CUSTOMER_BUDGET_ID else set_limits
+        set_customer_limits(customer, changed_limits(customer, fields), now=now)
 
 
 def _record_customer(customer: Customer, *, action: str, before: dict[str, Any], by: Actor, now: datetime) -> None:

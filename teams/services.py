@@ -25,8 +25,8 @@ from budgets.services import (
     calendar_of,
     changed_limits,
     limit_set,
-    make_due,
     set_limits,
+    set_limits_beside,
 )
 from teams.models import Member, Team
 from teams.parsing import TeamIdError, check_team_id, is_team_id, make_team_id
@@ -247,9 +247,10 @@ def _set_tier(team: Team, fields: dict[str, Any], *, by: Actor, now: datetime) -
 
 def set_limits_of_member(member: Member, wanted: LimitSet, *, team: Team, now: datetime) -> None:
     """Gives a membership limits of its own, beside those of its team's tier. Raises LimitError."""
-    set_limits(member, wanted, now=now)
     if team.member_budget_id is not None:
-        make_due(member, now=now)
+        set_limits_beside(member, wanted, now=now)
+    else:
+        set_limits(member, wanted, now=now)
 
 
 def _make_members_due(team: Team, *, now: datetime) -> None:

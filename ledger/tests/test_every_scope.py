@@ -336,8 +336,9 @@ def test_counters_of_a_key_that_comes_back_to_its_team_have_what_it_spent_elsewh
 
     running = admitted_call(gate, made)
     call()
-    for number, team_id in enumerate(("b-team", "a-team", None, "a-team")):
-        update_key(made.token_hash, {"team_id": team_id}, now=NOW - timedelta(minutes=20 - number))
+    places: list[str | None] = ["b-team", "a-team", None, "a-team"]
+    for number, place in enumerate(places):
+        update_key(made.token_hash, {"team_id": place}, now=NOW - timedelta(minutes=20 - number))
         call()
     post_and_settle([running], gate=gate, now_ms=NOW_MS)
     key = type(made).objects.get()
