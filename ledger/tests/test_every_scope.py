@@ -323,7 +323,7 @@ def test_reconciliation_has_nothing_to_do_after_a_reset(gate: SyncGate) -> None:
     assert [d for d in differences(gate, windows_of(key)) if d] == []
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_counters_of_a_key_that_comes_back_to_its_team_have_what_it_spent_elsewhere(gate: SyncGate) -> None:
     for team_id in ("a-team", "b-team"):
         with_limits(saved_team(team_id=team_id))
