@@ -21,7 +21,7 @@ from budgets.documents import (
     record,
     text,
 )
-from budgets.models import Grant, Limits
+from budgets.models import Budget, Grant, Limits
 from budgets.rules.limits import MAXIMUM_FIELDS, RATE_FIELDS, Enforcement, Limit, LimitUnit, parse_limits
 from budgets.rules.money import nanousd_from_usd, usd_from_nanousd
 from budgets.rules.scopes import ScopeLimits
@@ -195,16 +195,18 @@ def grants_answer(grants: Sequence[Grant], *, kind: str, scope_id: str) -> list[
     return [grant_answer(grant) for grant in grants if (grant.scope_kind, grant.scope_id) == (kind, scope_id)]
 
 
-def listed_limits(scope: Limits, limits: ScopeLimits) -> ScopeLimits:
-    """Those of a scope's limits that `budget_limits_usage` shows: the listed ones, and those of its tier but rates."""
-    own, tier = limit_set(scope), tier_of(scope)
+def listed_limits(scope: Limits, limits: ScopeLimits, *, tier: Budget | None) -> ScopeLimits:
+    """Those of a scope's limits that `budget_limits_usage` shows, by their durations: the listed ones, and those of the
+    tier that holds but its rates."""
+    own = limit_set(scope)
     shown = {limit.identity for limit in own.limits}
     if tier is not None:
         of_tier = limit_set(tier)
         shown |= {limit.identity for limit in (*of_tier.limits, *filter(None, [of_tier.single]))}
     if own.single is not None:
         shown.discard(own.single.identity)
-    return replace(limits, limits=tuple(each for each in limits.limits if each.limit.identity in shown))
+    listed = (each for each in limits.limits if each.limit.identity in shown and each.limit.spelled)
+    return replace(limits, limits=tuple(listed))
 
 
 def usage_answer(usages: Sequence[WindowUsage]) -> Answer:

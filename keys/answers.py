@@ -313,7 +313,7 @@ def info_of(key: Key, *, now: datetime) -> Answer:
     grants = grants_for({(KEY, str(key.id))}, now=now)
     limits = limits_of_key(key, grants=grants)
     [spends] = spends_of([(limits.scope, limit_set(key))], now=now)
-    usage = usage_of(listed_limits(key, limits), root=root_of_key(key), now=now)
+    usage = usage_of(listed_limits(key, limits, tier=key.budget), root=root_of_key(key), now=now)
     return {
         **key_row(key, beside=Beside(spends, grants), now=now),
         "budget_limits_usage": usage_answer(usage),

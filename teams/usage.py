@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from budgets.answers import Answer, usage_answer
+from budgets.answers import Answer, listed_limits, usage_answer
 from budgets.models import Budget, Grant, LimitedScope
 from budgets.rules.scopes import MEMBER, TEAM, USER, ScopeLimits, member_id, root_of
 from budgets.services import LimitSet, grants_for, limit_set, tier_of
@@ -38,7 +38,8 @@ def shown_of_all(rows: Sequence[Person], *, now: datetime) -> list[Shown]:
     limits = [_limits_of(row, grants=grants) for row in rows]
     spends = spends_of([(each.scope, _effective(row)) for row, each in zip(rows, limits, strict=True)], now=now)
     usages = usages_of(
-        [(_listed(row, limits=each), _root_of(row)) for row, each in zip(rows, limits, strict=True)], now=now
+        [(listed_limits(row, each, tier=_tier(row)), _root_of(row)) for row, each in zip(rows, limits, strict=True)],
+        now=now,
     )
     by_subject = _by_subject(grants)
     return [
@@ -95,19 +96,6 @@ def _effective(row: LimitedScope) -> LimitSet:
     """The limits of a row, whose `max_budget` is its tier's where it has none of its own."""
     own, tier = limit_set(row), _tier(row)
     return own if own.single is not None or tier is None else replace(own, single=limit_set(tier).single)
-
-
-def _listed(row: LimitedScope, *, limits: ScopeLimits) -> ScopeLimits:
-    """The limits whose windows an answer shows: those of `budget_limits`, and all of the tier's that are no rates."""
-    own, tier = limit_set(row), _tier(row)
-    shown = {limit.identity for limit in own.limits}
-    if tier is not None:
-        of_tier = limit_set(tier)
-        shown |= {limit.identity for limit in (*of_tier.limits, *filter(None, [of_tier.single]))}
-    if own.single is not None:
-        shown.discard(own.single.identity)
-    counted = tuple(each for each in limits.limits if each.limit.identity in shown and each.limit.spelled)
-    return ScopeLimits(limits.scope, limits.calendar, counted)
 
 
 def increase_of(shown: Shown, *, now: datetime) -> tuple[int | None, datetime | None]:
